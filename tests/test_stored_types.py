@@ -578,23 +578,6 @@ async def test_the_advice_names_the_annotation_of_the_whole_value(value, declare
             await instance.send_event("x", value)
 
 
-@pytest.mark.parametrize("option", ["undo"])
-async def test_an_option_that_does_nothing_yet_is_refused_where_it_is_given(option):
-    @workflow(name="w")
-    async def w(step, method):
-        await getattr(step, method)(opens, *([[1]] if method == "map" else []), **{option: True})
-
-    async with open_test_engine(workflows=[w]) as engine:
-        for method in ("do", "map"):
-            with pytest.raises(
-                InstanceErrored, match=f"{option}= is not available in this version"
-            ):
-                await engine.call(w, method)
-    with pytest.raises(InvalidConfig, match=f"{option}= is not available in this version"):
-        step_options(**{option: True})
-    assert ran == []
-
-
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 async def test_d7_params_that_cannot_be_read_name_the_workflow_and_not_whoever_runs_the_loop(
     tmp_path, runtime

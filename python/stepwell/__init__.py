@@ -68,6 +68,7 @@ from ._operations.nursery import Started, StepNursery
 from ._operations.step import Step
 from ._steps.retention import Retention
 from ._steps.retry import Retry
+from ._steps.undo import Undo, UndoContext
 from ._steps.workflow import Workflow, step_options, workflow
 from ._types import (
     Approval,
@@ -98,6 +99,7 @@ from ._types import (
     Status,
     StepRecord,
     StepRef,
+    UndoStatus,
     Update,
     VersionCount,
     WorkflowStatistics,
@@ -182,6 +184,9 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "Undo",
+    "UndoContext",
+    "UndoStatus",
     "Update",
     "VersionCount",
     "Workflow",

@@ -570,6 +570,9 @@ class Calls(Protocol):
     def hold(self, no: int, incarnation: int) -> None:
         """The body is about to end while attempts that it gave up still run: its slot stays taken
         until `let_go`, or until the engine is gone: nothing of this is durable."""
+    def undone(self, no: int, incarnation: int, outcome: str, status: int, error: bytes) -> None:
+        """It has undone its steps, outcome "complete", or given up, "failed"; and ends errored or
+        terminated, with this error."""
     def block(
         self, no: int, incarnation: int, reason: str, error: bytes, step: str | None = None
     ) -> None:
@@ -1032,9 +1035,6 @@ class Core(Calls):
         """What ran of the body has ended, and it was unwound, or had raised; this is the last that
         is said for it. The instance is queued, STARTs again from its history, and undoes its steps:
         because of this error, or with None because it got UNDOES."""
-    def undone(self, no: int, incarnation: int, outcome: str, status: int, error: bytes) -> None:
-        """It has undone its steps, outcome "complete", or given up, "failed"; and ends errored or
-        terminated, with this error."""
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def replay(self, no: int, incarnation: int) -> None:

@@ -19,6 +19,7 @@ class End(Enum):
     PARKED = "it only waits, and comes back by replay"
     REPLAYED = "it runs again from its history at once: there was no other way to stop an attempt"
     PAUSED = "somebody paused it, and what ran of it has ended"
+    UNDOES = "its instance is to undo its steps"
     STOPPED = "the core says so: the instance was terminated, or lives on in another life"
     DRAINED = "the engine closes"
     CRASHED = "the test engine loses what it had in memory"
@@ -28,4 +29,4 @@ class End(Enum):
     def is_for_later(self) -> bool:
         """Whether the instance was running until then and stays so: who closes the engine hands it
         back to the next one (L14)."""
-        return self in (End.DRAINED, End.CANCELLED, End.STOPPED, End.CRASHED)
+        return self in (End.DRAINED, End.CANCELLED, End.STOPPED, End.CRASHED, End.UNDOES)

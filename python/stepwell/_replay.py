@@ -30,6 +30,7 @@ from ._core import (
     REFUSED,
     SAVED,
     STARTED,
+    UNDO,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 Identity: TypeAlias = "tuple[Kind, str, str, str | None, int]"
 """(kind, branch path, name, key, occurrence). With a key, branch is "" and occurrence 1 (I1)."""
 
+STEPS: Final = frozenset({DO, UNDO})
+"""Kinds of operation that have attempts."""
 EARLIER: Final = -1
 """In place of a wait's number: an outcome was recorded in an earlier life of the body."""
 
@@ -140,6 +143,9 @@ class Cursor:
     """Last record seen, delivered or not."""
     taken: int = 0
     """The outcome that was delivered last."""
+    undoes: bool = False
+    """Whether the instance was to undo its steps then: what was recorded after that is not for its
+    body (L8)."""
 
     @classmethod
     def over(cls, records: Iterable[Record]) -> Cursor:
@@ -154,6 +160,9 @@ class Cursor:
         seq, kind, _, name, _, _, attempt, verdict, began, at, moment, type, payload = record
         identity: Identity = record[1:6]
         self.seq = seq
+        if self.undoes or (kind == UNDO and not name):
+            self.undoes = True
+            return
         if kind == PATCHED:
             self.patches[name] = True
             return
@@ -243,7 +252,7 @@ class Cursor:
     def _is_over(self, identity: Identity) -> None:
         """Attempts of a step count until its outcome is taken or it is given up. (What else has
         some, a wait, is asked about them then.)"""
-        if identity[0] == DO:
+        if identity[0] in STEPS:
             self.attempts.pop(identity, None)
 
     def left_open(self, open_operations: Container[Identity]) -> Identity | None:
@@ -252,7 +261,7 @@ class Cursor:
             (
                 identity
                 for identity in self.attempts
-                if identity[0] == DO
+                if identity[0] in STEPS
                 and identity not in open_operations
                 and self.outcome_of(identity) is None
             ),

@@ -192,11 +192,22 @@ class Firing(NamedTuple):
 
 
 class UndoStatus(NamedTuple):
-    """How the undos of a failed instance went."""
+    """How far the undoing of an instance's steps is.
 
-    outcome: str
+    Attributes:
+        outcome: "running"; "complete": all is undone; or "failed": an undo gave up, or the instance
+            was terminated once more, and steps that began before that one are not undone.
+        step: The step whose undo runs, or gave up.
+        error: Why it gave up.
+        done: How many steps are undone.
+        steps: How many are to be; None while that is not known.
+    """
+
+    outcome: Literal["running", "complete", "failed"]
     step: str | None = None
     error: ErrorInfo | None = None
+    done: int = 0
+    steps: int | None = None
 
 
 class InstanceStatus(NamedTuple):

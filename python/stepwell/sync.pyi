@@ -77,6 +77,9 @@ from stepwell import StoreFailed as StoreFailed
 from stepwell import StoreLocked as StoreLocked
 from stepwell import StoreVersion as StoreVersion
 from stepwell import TooLarge as TooLarge
+from stepwell import Undo as Undo
+from stepwell import UndoContext as UndoContext
+from stepwell import UndoStatus as UndoStatus
 from stepwell import Update as Update
 from stepwell import VersionCount as VersionCount
 from stepwell import Workflow as Workflow
@@ -481,14 +484,24 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
-    def terminate(self, *, actor: str | None = None, note: str | None = None) -> None:
+    def terminate(
+        self, *, undo: bool = False, actor: str | None = None, note: str | None = None
+    ) -> None:
         """Ends the instance, and those that it called: none of them begins anything after that. Its
         body, if it is in memory, is unwound; an attempt that runs in a thread goes on to its end
         there, and what it comes to is not recorded.
 
         Whoever waits for it gets `InstanceTerminated`. Children that it created go on.
 
+        With `undo=True` it first undoes its steps, and so do those that it called: what runs of it
+        is cancelled, threads are waited for, and then what its steps were given as `undo=` is
+        called, the last step first. This returns when it is durable that it will, whatever happens
+        to the process. Until all is undone it is running, and nobody pauses or restarts it;
+        `status().undo` says how far it is. Terminated once more without `undo=True` it ends at
+        once.
+
         Args:
+            undo: Whether it undoes its steps first.
             actor: Who does it, for the audit: 1 to 256 characters.
             note: What there is to say to it, for the audit: at most 4,096 characters.
 
@@ -1297,6 +1310,7 @@ class _Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        undo: bool = False,
         dry_run: Literal[False] = False,
         ids: Sequence[str] | None = ...,
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
@@ -1318,6 +1332,7 @@ class _Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        undo: bool = False,
         dry_run: Literal[True],
         ids: Sequence[str] | None = ...,
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
@@ -1334,7 +1349,14 @@ class _Many:
         reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
-        """Terminates many instances; as `pause`."""
+        """Terminates many instances; as `pause`.
+
+        Args:
+            workflow: Only instances of this one.
+            undo: Whether they undo their steps first, as with `Instance.terminate`.
+            dry_run: As `pause`.
+            options: As `pause`.
+        """
 
     @overload
     def retry_now(
@@ -1984,6 +2006,9 @@ __all__ = [
     "StoreLocked",
     "StoreVersion",
     "TooLarge",
+    "Undo",
+    "UndoContext",
+    "UndoStatus",
     "Update",
     "VersionCount",
     "Workflow",

@@ -16,7 +16,7 @@ import trio
 
 from .. import _core
 from .._ending import End
-from .._replay import Identity, Mismatch, Outcome
+from .._replay import STEPS, Identity, Mismatch, Outcome
 from .._values.codec import Undecodable, codec
 from .._values.failures import blamed, revive_refusal
 from . import diagnosis, foreign, stopping
@@ -38,6 +38,9 @@ async def perform(life: Life, operation: Operation) -> Outcome:
         if told.cursor.pending:
             found = _next(life, (operation.identity,))
             if isinstance(found, Outcome):
+                if life.undoing is not None:
+                    operation.after = told.last
+                    life.undoing.asked_for(operation)
                 told.at = found.at
                 told.turn += 1
                 told.last = found.seq or found.place or told.last
@@ -119,6 +122,8 @@ def begin(life: Life, operation: Operation) -> None:
     operation.turn, operation.after = told.turn, told.last
     told.open[operation.identity] = operation
     told.begun.append(operation)
+    if life.undoing is not None:
+        life.undoing.asked_for(operation)
 
 
 def take_effect(life: Life, operation: Operation, in_body: bool = False) -> Awaitable[None] | None:
@@ -135,6 +140,10 @@ def take_effect(life: Life, operation: Operation, in_body: bool = False) -> Awai
         told.replaying = False
         operation.after = told.last
         told.open[operation.identity] = operation
+    if life.undoing is not None:
+        life.undoing.asked_for(operation)
+        stopping.unwind(life, End.UNDOES)
+        return None
     operation.live = True
     if told.interrupted:
         # now, not when its task first runs: an outcome may come before that
@@ -174,7 +183,7 @@ def _caught_up(life: Life) -> None:
     """Replay ends with the last recorded outcome, such as the event that woke a parked body,
     unless the body was further: then it has not asked for all yet that is open."""
     told = life.delivery
-    told.replaying = bool(told.cursor.pending or told.interrupted) or any(
+    told.replaying = bool(life.undoing or told.cursor.pending or told.interrupted) or any(
         identity not in told.open for identity in told.attached
     )
 
@@ -224,6 +233,9 @@ def hold(life: Life) -> bool:
         holds = told.cursor.patched(question.identity[2], lambda: _overlooked(told) is not None)
         if told.open.get(question.identity) is not question:
             told.asked.remove(question)  # it was withdrawn in its turn
+        elif holds is None and life.undoing is not None:
+            stopping.unwind(life, End.UNDOES)
+            return True
         elif holds is None:
             told.yes_in_flight = question
             life.rest.busy += 1
@@ -241,12 +253,15 @@ def _live(life: Life) -> None:
     """Begun operations without a recorded outcome go live, in the order of their identity (I4,
     I5)."""
     told = life.delivery
+    if life.undoing is not None:
+        stopping.unwind(life, End.UNDOES)
+        return
     if (told.attached or told.cursor.attempts) and not _asks_for_all(life):
         return
     told.replaying, told.queued = False, None
     begun, told.begun = told.begun, []
     begun = [o for o in begun if told.open.get(o.identity) is o]
-    for operation in sorted(begun, key=_order) if len(begun) > 1 else begun:
+    for operation in sorted(begun, key=order) if len(begun) > 1 else begun:
         take_effect(life, operation)
     if told.interrupted and not told.untaken:
         life.port.taken_up(life.who.no, life.who.incarnation)
@@ -277,7 +292,7 @@ def _asks_for_all(life: Life, begins: Operation | None = None) -> bool:
     anything runs (I5)."""
     told = life.delivery
     identity = None if begins is None else begins.identity
-    left = _overlooked(told, identity)
+    left = None if life.undoing else _overlooked(told, identity)
     if left is not None and not _was_further(life):
         wanted = tuple(told.open) if identity is None else (identity,)
         stopping.mismatch(life, Mismatch(left, wanted, is_open=True), begins)
@@ -411,7 +426,7 @@ def settled_early(
     for identity, (known, _) in told.attached.items():
         if known == number:
             del told.attached[identity]
-            if identity[0] != _core.DO:  # a retry delay that is over is no outcome
+            if identity[0] not in STEPS:  # a retry delay that is over is no outcome
                 outcome = Outcome(identity, verdict, type, payload, at, seq, number=number)
                 outcome.came_at = came_at
                 arrived(life, outcome)
@@ -441,6 +456,6 @@ def turn_began(life: Life) -> int:
     return life.delivery.at if life.delivery.at != life.who.created_at else life.port.now()
 
 
-def _order(operation: Operation) -> tuple[str, int, str, int, str]:
+def order(operation: Operation) -> tuple[str, int, str, int, str]:
     kind, branch, name, key, count = operation.identity
     return (branch, kind, name, count, key or "")

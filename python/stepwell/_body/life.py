@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError, Workflow
     from .._types import Limits
+    from .undoing import Undoing
 else:
 
     class Calls(Protocol):
@@ -194,6 +195,7 @@ class Delivery:
         last: The place of the last of them.
         at: When the last of them came, in microseconds of the wall clock: the time of the turn.
         steps: How many the body has asked for, and at most may (`steps_max`).
+        undoable: Whether it has asked for a step that can be undone.
         bytes: Of all values that it was given, so that live and on replay it is the same at the
             same place; and at most may be (`bytes_max`).
     """
@@ -201,7 +203,7 @@ class Delivery:
     __slots__ = (
         "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
         "interrupted", "keys", "last", "open", "queued", "replaying", "steps", "steps_max", "turn",
-        "untaken", "yes_in_flight",
+        "undoable", "untaken", "yes_in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -226,6 +228,7 @@ class Delivery:
         self.keys: set[tuple[int, str, str]] | None = None
         self.replaying = bool(cursor.pending)
         self.untaken = 0
+        self.undoable = False
         self.turn = 0
         self.last = 0
         self.steps = 0
@@ -410,6 +413,7 @@ class Life(Protocol):
         halted: What tasks wait for that may begin nothing, and that the body's end wakes.
         is_pausing: Whether somebody pauses it: what runs may end, and nothing begins.
         is_refused: Whether the body wanted to begin something and may not.
+        undoing: What there is to undo, as the body is replayed for that alone; see `undoing`.
         raised: What its code raised since the last outcome, while others are undelivered.
         unawaited: Operations that were asked for and dropped: name, code and line.
     """
@@ -430,5 +434,6 @@ class Life(Protocol):
     halted: trio.Event | None
     is_pausing: bool
     is_refused: bool
+    undoing: Undoing | None
     raised: BaseException | None
     unawaited: list[tuple[str, CodeType, int]]

@@ -34,6 +34,7 @@ from .pending import Pending
 from .resisting import leave_nurseries
 from .rest import Rest
 from .turns import in_slices, on_asyncio
+from .undoing import Undoing
 
 if TYPE_CHECKING:
     from .._loops.body_loop import BodyLoop
@@ -53,7 +54,7 @@ class Runner:
     __slots__ = (
         "__weakref__", "_params", "delivery", "halted", "is_pausing", "is_refused", "loop", "port",
         "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally", "task", "turns",
-        "unawaited", "value_bytes", "who",
+        "unawaited", "undoing", "undoing_for", "value_bytes", "who",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
@@ -74,13 +75,21 @@ class Runner:
             schedule,
         )
         self.port = port
+        cursor = Cursor.over(records)
+        self.undoing = Undoing(start) if cursor.undoes else None
+        self.undoing_for: bytes | None = None
+        """The error that its body raised, if it is to undo its steps for that."""
+        if self.undoing is not None:
+            interrupted, waits = False, ()
         self.delivery = Delivery(
-            Cursor.over(records),
+            cursor,
             {tuple(w[1:6]): (w[0], w[7]) for w in waits},
             interrupted,
             created_at,
             len(self._params or b""),
         )
+        if self.undoing is not None:
+            self.delivery.replaying = True
         if workflow.timeout is None:
             self._lift_limit()
         self.take_limits()
@@ -200,6 +209,9 @@ class Runner:
     def _finish(
         self, status: int, *, payload: bytes | None = None, error: BaseException | None = None
     ) -> None:
+        if self.undoing is not None:
+            self.stopping = End.UNDOES
+            return
         if self.is_refused:
             return  # what it was not allowed to begin is missing: its next life ends otherwise
         told = self.delivery
@@ -214,6 +226,9 @@ class Runner:
                 stopping.block(self, "body_failed", error)
                 return
             payload = codec.encode(describe_body(error))
+            if told.undoable:
+                self.stopping, self.undoing_for = End.UNDOES, payload
+                return
         self.stopping = End.FINISHED  # from here on nothing may raise: what does is discarded
         if self.rest.winding or self.rest.threads:
             self.port.hold(self.who.no, self.who.incarnation)

@@ -146,6 +146,10 @@ def block(life: Life, reason: str, error: BaseException, step: str | None = None
     `step`: the one it is about."""
     if not goes_on(life):
         return
+    if life.undoing is not None:
+        life.undoing.why = error
+        unwind(life, End.UNDOES)
+        return
     log.error(
         "%s is blocked (%s): %s",
         life.who,

@@ -8,10 +8,30 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from .._core import CORRUPT, DO, LIMIT, MISSING_CODE, NOT_FOUND, STATE
+from .._core import (
+    CORRUPT,
+    DO,
+    GAVE_UP,
+    LIMIT,
+    MISSING_CODE,
+    NOT_FOUND,
+    OK,
+    SAVED,
+    STATE,
+    UNDO,
+)
 from .._errors import ErrorInfo, InvalidConfig, InvalidPayload
-from .._replay import Identity
-from .._types import STATUSES, AuditRow, Bulk, InstanceStatus, InstanceSummary, ReasonCount, Status
+from .._replay import Identity, Recorded
+from .._types import (
+    STATUSES,
+    AuditRow,
+    Bulk,
+    InstanceStatus,
+    InstanceSummary,
+    ReasonCount,
+    Status,
+    UndoStatus,
+)
 from .._values.codec import Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
 from .._values.envelope import is_hidden, redacted
@@ -200,14 +220,34 @@ def bulk_of(it: BulkRow) -> Bulk:
     )  # fmt: skip
 
 
-def standing_of(look: Look, output: Plan) -> InstanceStatus:
+def undoing_of(look: Look, records: list[Recorded]) -> UndoStatus | None:
+    """Returns how far the undoing of an instance's steps is, by its history."""
+    if look.undo is None:
+        return None
+    telling = Telling(look.workflow, look.id)
+    undos = [it for it in records if it.kind == UNDO]
+    named = [it for it in undos if it.name]
+    planned = next((it.payload for it in undos if it.verdict == SAVED and not it.name), None)
+    told = telling.value(planned, "number of steps to undo")
+    last = named[-1] if named else None
+    is_open = last is not None and last.verdict != OK
+    return UndoStatus(
+        look.undo,
+        last.name if last is not None and is_open else None,
+        telling.failure(last.payload) if last is not None and last.verdict == GAVE_UP else None,
+        sum(it.verdict == OK for it in named),
+        told["steps"] if isinstance(told, dict) else None,
+    )
+
+
+def standing_of(look: Look, output: Plan, undo: UndoStatus | None) -> InstanceStatus:
     """Returns where an instance stands. `output`: how its workflow's output is stored."""
     telling = Telling(look.workflow, look.id)
     given = telling.value(look.result, "output", output) if look.status is Status.COMPLETE else None
     progress = telling.value(look.progress, "report")
     error = telling.failure(look.result) if look.status in _WITH_ERROR else None
     return InstanceStatus(
-        look.status, given, error or telling.error, progress, None, from_us(look.created_at),
+        look.status, given, error or telling.error, progress, undo, from_us(look.created_at),
         None if look.started_at is None else from_us(look.started_at),
         None if look.ended_at is None else from_us(look.ended_at),
         look.waiting_on, look.version,

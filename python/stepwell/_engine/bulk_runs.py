@@ -154,8 +154,9 @@ class BulkRuns:
 
     async def _do(self, run: Run, order: Order, what: Any, part: Part) -> bool:
         """Does a part. Returns whether there may be more: it may have been stopped."""
+        verb = "undo" if what.get("undo") else order.operation
         reply = await self._host.ask(
-            self._host.core.do_part, run.number, order.operation, order.namespace, part.items,
+            self._host.core.do_part, run.number, verb, order.namespace, part.items,
             what["text"], what["payload"], what["states"], part.place, part.ends,
         )  # fmt: skip
         if reply.code:

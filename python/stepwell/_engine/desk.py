@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RestartPreview,
         Status,
         StepRecord,
+        UndoStatus,
         Update,
     )
     from .counted import Reason
@@ -280,6 +281,10 @@ class Desk(Protocol):
         """Returns an instance as plain data, with all that is recorded of it."""
         ...
 
+    async def undoing(self, who: Who, no: int) -> UndoStatus | None:
+        """Returns how far the undoing of an instance's steps is."""
+        ...
+
     async def explain(self, who: Who, no: int) -> Explanation:
         """Says why an instance is where it is."""
         ...
@@ -306,8 +311,8 @@ class Desk(Protocol):
     async def pause(self, who: Who, by: By) -> None:
         """Lets what runs of an instance end, and nothing begin."""
 
-    async def terminate(self, who: Who, why: str, by: By) -> None:
-        """Ends an instance. `why`: what everybody is told."""
+    async def terminate(self, who: Who, why: str, undo: bool, by: By) -> None:
+        """Ends an instance. `why`: what everybody is told; `undo`: it undoes its steps first."""
 
     async def retry_now(self, who: Who, by: By) -> None:
         """Ends the retry delays of an instance."""

@@ -29,10 +29,11 @@ from .._ending import End
 from .._errors import EngineClosed, InternalError
 from .._log import log
 from .._operations.step import Step
+from .._operations.undoer import Undoer
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import Limits
-from . import pausing
+from . import pausing, undoing
 from .bulk_runs import BulkRuns
 from .callers import Callers
 from .collector import CALLS_A_BODY, Patience
@@ -202,6 +203,7 @@ class Driver:
         self.quiet = core.quiet
         self.park = core.park
         self.finish = core.finish
+        self.undone = core.undone
         self.block = core.block
         self.taken_up = core.taken_up
         self.release = core.release
@@ -260,6 +262,7 @@ class Driver:
             _core.RECORDED: self.watchers.recorded,
             _core.PROGRESS: self.watchers.reported,
             _core.NEWS: self._has_changed,
+            _core.UNDOES: self._undoes,
             _core.UNWIND: self._unwind,
             _core.PAUSE: self._pause,
             _core.FENCED: self._fenced,
@@ -313,11 +316,14 @@ class Driver:
             self.starts.keep(no, (number, verdict, type, payload, at, seq, came_at))
 
     def _bring_in(self, start: Start) -> Runner:
-        no, _, _, name, version, *_ = start
+        _, _, _, name, version, *_ = start
         workflow = self.code.version(name, version)
         assert workflow is not None, "L12: the core begins nothing without code"
-        runner = self.runners[no] = Runner(self, workflow, start)
-        self.departed.forget(no)
+        return self._take_in(Runner(self, workflow, start))
+
+    def _take_in(self, runner: Runner) -> Runner:
+        self.runners[runner.who.no] = runner
+        self.departed.forget(runner.who.no)
         self.nursery.start_soon(runner.run, Step)
         return runner
 
@@ -350,6 +356,20 @@ class Driver:
             if is_on and not runner.is_pausing and not runner.is_refused:
                 self.nursery.start_soon(pausing.pause, self, runner)
             runner.is_pausing = is_on
+
+    def _undoes(self, no: int, incarnation: int) -> None:
+        if self.starts.stop(no, incarnation):
+            self.core.undoes(no, incarnation, None)
+            return
+        runner = self.runners.get(no)
+        if (
+            runner is not None
+            and runner.who.incarnation == incarnation
+            and not runner.stopping
+            and runner.undoing is None
+            and not isinstance(runner, Undoer)
+        ):
+            self.nursery.start_soon(undoing.end_attempts, self, runner)
 
     def _fenced(self, ticket: int) -> None:
         self.tickets.pop(ticket, None)
@@ -466,7 +486,7 @@ class Driver:
 
     def ended(self, life: Life) -> None:
         """A body has left memory."""
-        del self.runners[life.who.no]
+        runner = self.runners.pop(life.who.no)
         self.departed.add(life)
         self.resistance.forget(life)
         if (
@@ -476,6 +496,10 @@ class Driver:
             and life.stopping.is_for_later
         ):
             self.core.release(life.who.no, life.who.incarnation)
+        elif life.stopping is End.UNDOES and life.undoing is not None:
+            self._take_in(Undoer(life))
+        elif life.stopping is End.UNDOES:
+            self.nursery.start_soon(undoing.begin, self, runner)
         self.starts.left(life.who.no)
         self.progressed()
 

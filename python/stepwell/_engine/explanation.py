@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._body import diagnosis
-from .._core import ATTEMPT_FAILED, CORRUPT, DO, HELD_BACK, INTERRUPTED, MISSING_CODE
+from .._core import ATTEMPT_FAILED, CORRUPT, HELD_BACK, INTERRUPTED, MISSING_CODE, UNDO
 from .._ending import End
 from .._errors import StepwellError
 from .._operations import standing
 from .._operations.standing import BEHIND, ENDED, LEFT, QUEUED
-from .._types import STATUSES, Explanation, ExplanationCode, Status
+from .._replay import STEPS
+from .._types import STATUSES, Explanation, ExplanationCode, Status, UndoStatus
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
@@ -34,6 +35,7 @@ _ENDS = {
     End.FINISHED: "its body has ended, and that is being recorded",
     End.BLOCKED: "its body cannot go on, and that is being recorded",
     End.PAUSED: "its body is leaving memory, and begins again when it is resumed",
+    End.UNDOES: "its body is leaving memory, and what it did is undone after that",
     End.REPLAYED: "its body begins again from its history, once what it came to is recorded",
     End.PARKED: "its body is leaving memory, and begins again after that",
 }
@@ -143,6 +145,30 @@ def _blocked_by(reason: str | None) -> ExplanationCode:
         return ExplanationCode(reason or "blocked")
     except ValueError:
         return ExplanationCode.BLOCKED
+
+
+def with_undoing(told: Explanation, undo: UndoStatus | None) -> Explanation:
+    """Adds how far the undoing of an instance's steps is."""
+    if undo is None:
+        return told
+    many = "" if undo.steps is None else f" of {undo.steps:,}"
+    step = "" if undo.step is None else f'"{undo.step}"'
+    if undo.outcome == "running":
+        text = f"It undoes its steps, {undo.done:,}{many} so far, and ends then."
+    elif undo.outcome == "complete":
+        text = f"Its steps were undone ({undo.done:,})."
+    elif undo.error is None:
+        at = f", when that of {step} had begun" if step else ""
+        text = f"Its steps were being undone, {undo.done:,}{many} so far, and it was ended{at}."
+    else:
+        why = f"{undo.error.type.rpartition('.')[2]}: {undo.error.message}"
+        text = (
+            f"Of its steps {undo.done:,}{many} were undone; the undo of {step} gave up ({why}), "
+            "and what began before it is not undone."
+        )
+    return told._replace(
+        text=f"{told.text.rstrip('.')}. {text}", details={**told.details, "undo": undo._asdict()}
+    )
 
 
 def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Explanation:
@@ -326,7 +352,7 @@ def _wait(wait: Wait, records: list[Recorded], runner: Life | None) -> str:
             for it in records
             if it.identity == wait.identity and it.verdict in (ATTEMPT_FAILED, INTERRUPTED)
         ]
-        if wait.kind == DO
+        if wait.kind in STEPS
         else []
     )
     if not made or wait.until is None:
@@ -358,9 +384,10 @@ def _name(step: Standing) -> str:
 
 
 def _titled(identity: Identity, branch: str) -> str:
-    _, _, name, key, _ = identity
+    kind, _, name, key, _ = identity
     return (
-        f'"{name}"'
+        ("the undo of " if kind == UNDO else "")
+        + f'"{name}"'
         + (f" with key {key!r}" if key is not None else "")
         + (f" in {branch}" if branch else "")
     )

@@ -17,6 +17,7 @@ from .._core import (
     INTERRUPTED,
     KINDS,
     REFUSED,
+    UNDO,
     VERDICTS,
 )
 from .._errors import ErrorInfo, StepwellError
@@ -41,6 +42,7 @@ _FAILED = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
 def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
     """Returns a history, oldest first; then attempts that run and are not recorded, then what is
     waited for."""
+    records = _named(records)
     known = {(*it.identity, it.attempt) for it in records}
     open_attempts = [
         it
@@ -56,7 +58,12 @@ def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -
 
 def numbered(records: list[Recorded]) -> list[tuple[int, StepRecord]]:
     """Returns lines of a history, each with the place of its record."""
-    return [(it.seq, _record(it)) for it in past.in_place(records)]
+    return [(it.seq, _record(it)) for it in past.in_place(_named(records))]
+
+
+def _named(records: list[Recorded]) -> list[Recorded]:
+    """Returns all but what is recorded of the undoing as a whole, which `status()` tells."""
+    return [it for it in records if it.kind != UNDO or it.name]
 
 
 def _record(record: Recorded) -> StepRecord:

@@ -123,7 +123,8 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.status")
         look = await self._desk.find(self._who)
-        return standing_of(look, (await self._read_by(look.version)).output)
+        undo = None if look.undo is None else await self._desk.undoing(self._who, look.no)
+        return standing_of(look, (await self._read_by(look.version)).output, undo)
 
     async def _read_by(self, version: str) -> Workflow[Any, Any]:
         if self._reader is None:
@@ -351,14 +352,24 @@ class Instance(Generic[R_co]):
         version = None if to_version is None else names.step_name(to_version, "to_version")
         await self._desk.resume(self._who, by(actor, note), version)
 
-    async def terminate(self, *, actor: str | None = None, note: str | None = None) -> None:
+    async def terminate(
+        self, *, undo: bool = False, actor: str | None = None, note: str | None = None
+    ) -> None:
         """Ends the instance, and those that it called: none of them begins anything after that. Its
         body, if it is in memory, is unwound; an attempt that runs in a thread goes on to its end
         there, and what it comes to is not recorded.
 
         Whoever waits for it gets `InstanceTerminated`. Children that it created go on.
 
+        With `undo=True` it first undoes its steps, and so do those that it called: what runs of it
+        is cancelled, threads are waited for, and then what its steps were given as `undo=` is
+        called, the last step first. This returns when it is durable that it will, whatever happens
+        to the process. Until all is undone it is running, and nobody pauses or restarts it;
+        `status().undo` says how far it is. Terminated once more without `undo=True` it ends at
+        once.
+
         Args:
+            undo: Whether it undoes its steps first.
             actor: Who does it, for the audit: 1 to 256 characters.
             note: What there is to say to it, for the audit: at most 4,096 characters.
 
@@ -369,7 +380,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.terminate")
         who = by(actor, note)
-        await self._desk.terminate(self._who, terminated_text(who), who)
+        await self._desk.terminate(self._who, terminated_text(who), undo, who)
 
     async def retry_now(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Makes the next attempt of each of its steps that waits for one now, with the retry that

@@ -19,6 +19,7 @@ from .._values.names import any_of, wait_name
 _WORDS = {
     _core.RESULT: "child",
     _core.DO: "the next attempt of",
+    _core.UNDO: "the next attempt to undo",
 }
 """What is waited for, where it is not called like the operation."""
 _NEVER = 1 << 61

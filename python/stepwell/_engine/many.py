@@ -132,6 +132,7 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        undo: bool = False,
         dry_run: Literal[False] = False,
         **options: Unpack[BulkOptions],
     ) -> BulkResult: ...
@@ -140,6 +141,7 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        undo: bool = False,
         dry_run: Literal[True],
         **options: Unpack[BulkOptions],
     ) -> BulkPreview: ...
@@ -147,11 +149,19 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        undo: bool = False,
         dry_run: bool = False,
         **options: Unpack[BulkOptions],
     ) -> BulkResult | BulkPreview:
-        """Terminates many instances; as `pause`."""
-        return await self._to_many("terminate", workflow, dry_run, options)
+        """Terminates many instances; as `pause`.
+
+        Args:
+            workflow: Only instances of this one.
+            undo: Whether they undo their steps first, as with `Instance.terminate`.
+            dry_run: As `pause`.
+            options: As `pause`.
+        """
+        return await self._to_many("terminate", workflow, dry_run, options, undo=undo)
 
     @overload
     async def retry_now(
@@ -333,9 +343,11 @@ class ManyOf:
         text: str | None = None,
         payload: bytes | None = None,
         name: str | None = None,
+        undo: bool = False,
     ) -> BulkResult | BulkPreview:
         """Does it, or looks who it would be done to. `called`: what the API calls it; `text`,
-        `payload`: what is sent or decided; `name`: of the approvals that it is about."""
+        `payload`: what is sent or decided; `name`: of the approvals that it is about; `undo`:
+        whether who is terminated undoes its steps first."""
         self._desk.check(called)
         it = await self._chosen(called, workflow, options, operation in _OF_FINAL)
         if dry_run:
@@ -346,7 +358,7 @@ class ManyOf:
             "ids": it.ids, "query": None if it.ids is not None else query,
             "states": [] if it.ids is not None else it.query.states,
             "text": terminated_text(it.by) if operation == "terminate" else text,
-            "payload": payload, "name": name, "rate": it.rate,
+            "payload": payload, "name": name, "rate": it.rate, "undo": undo,
         }  # fmt: skip
         shown = it.text if name is None else f"{it.text}, name={name}"
         order = Order(

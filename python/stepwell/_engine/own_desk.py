@@ -9,10 +9,10 @@ from trio.lowlevel import checkpoint_if_cancelled
 
 from .._body import diagnosis
 from .._codes import error_of, not_found
-from .._core import DO, NOT_FOUND, OK, CoreError
+from .._core import NOT_FOUND, OK, CoreError
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
-from .._replay import Recorded
+from .._replay import STEPS, Recorded
 from .._types import (
     STATUSES,
     EngineStatistics,
@@ -22,6 +22,7 @@ from .._types import (
     RestartPreview,
     Status,
     StepRecord,
+    UndoStatus,
 )
 from . import answers, explanation, exported, history, rewinding, statistics
 from .answers import unreadable_bulk
@@ -213,6 +214,9 @@ class OwnDesk:
     async def export(self, who: Who, no: int) -> dict[str, Any]:
         return exported.export(*await self.records(who, no))
 
+    async def undoing(self, who: Who, no: int) -> UndoStatus | None:
+        return answers.undoing_of(*await self.records(who, no))
+
     async def records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
         found = await self._asked(who, self._driver.core.history, no)
         if found is None:
@@ -297,7 +301,7 @@ class OwnDesk:
             body = self._driver.runners.get(no)
             look = await self.find(who)
             records: list[Recorded] = []
-            if look.status in _AT_WORK and any(wait.kind == DO for wait in look.open_waits):
+            if look.status in _AT_WORK and any(wait.kind in STEPS for wait in look.open_waits):
                 look, records = await self.records(who, no)  # for what a retry comes after
                 if look.status not in _AT_WORK:
                     # that look has no payloads, and what is told of such an instance needs them
@@ -309,6 +313,8 @@ class OwnDesk:
             ):
                 continue  # it has left memory meanwhile
             told = await self._explained(who, look, records)
+            if told is not None and look.undo is not None:
+                told = explanation.with_undoing(told, await self.undoing(who, look.no))
             if told is not None:
                 return (
                     told if look.status.is_final else explanation.in_its_engine(told, self._driver)
@@ -361,8 +367,8 @@ class OwnDesk:
     async def pause(self, who: Who, by: By) -> None:
         await self._asked(who, self._driver.core.pause, *who, by)
 
-    async def terminate(self, who: Who, why: str, by: By) -> None:
-        await self._asked(who, self._driver.core.terminate, *who, why, False, by)
+    async def terminate(self, who: Who, why: str, undo: bool, by: By) -> None:
+        await self._asked(who, self._driver.core.terminate, *who, why, undo, by)
 
     async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
         lost = rewinding.told(beginning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._core import KINDS
+from .._core import KINDS, UNDO
 from .._errors import InvalidConfig
 from .._replay import Identity, Recorded
 from .._types import FromStep, RestartPreview, StepRef
@@ -32,6 +32,11 @@ def beginning(from_step: FromStep) -> Beginning:
         raise InvalidConfig(
             f"from_step is {from_step!r}. Pass the `ref` of a line of history(), a "
             'StepRef(name), "failed", or nothing to begin from the start.'
+        )
+    if from_step.kind == KINDS[UNDO]:
+        raise InvalidConfig(
+            f'from_step is an undo, of "{from_step.name}". Pass the `ref` of the step itself, or '
+            '"failed", which goes back to the first step whose undo began.'
         )
     if from_step.kind not in KINDS:
         kinds = ", ".join(KINDS)

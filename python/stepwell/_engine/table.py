@@ -273,7 +273,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "engine.terminate",
         "namespace",
-        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
+        "(workflow: Workflow | str | None = None, *, undo: bool = False, dry_run: bool = False, "
         "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
         "destructive",
         "operator",
@@ -407,7 +407,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "reads",
         "row",
         "EngineClosed InstanceNotFound",
-        "find",
+        "find undoing",
     ),
     Operation(
         "instance.result",
@@ -537,7 +537,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "instance.terminate",
         "instance",
-        "(*, actor: str | None = None, note: str | None = None) -> None",
+        "(*, undo: bool = False, actor: str | None = None, note: str | None = None) -> None",
         "destructive",
         "operator",
         "call",

@@ -73,6 +73,10 @@ class AskingForSteps(Asking):
             heartbeat_timeout: Longest silence between two heartbeats of an attempt.
             on_interrupt: "retry" (default) tries again when a crash, or an engine that closed, cut
                 an attempt short; "fail" never does.
+            undo: What undoes the step if its instance fails, or is terminated with `undo=True`: a
+                function that takes an `UndoContext`, or an `Undo`. Undos run one after the other,
+                the step that began last first, for every step that began: also for one that failed,
+                or was cut short.
             as_type: Stores the result as this type instead of the annotated one.
             runtime: "trio" or "asyncio": where an async function runs; default: what
                 `@step_options` or the engine says.
@@ -175,7 +179,7 @@ class AskingForSteps(Asking):
             on_error: "raise": the first failure cancels the rest. "collect": failures stand in the
                 list, each a `StepFailed`, whatever its step raised.
             options: As `do`: retry, timeout, heartbeat_timeout, on_interrupt, as_type,
-                abandon_on_cancel, sensitive.
+                abandon_on_cancel, sensitive, undo.
 
         Returns:
             The results in the order of the items; for a set in the order of the keys as text.

@@ -71,12 +71,18 @@ def of(life: Life) -> list[Standing]:
     return [_standing(step, tasks) for step in steps]
 
 
-def runs(life: Life) -> bool:
-    """Whether an attempt of a body is under way, or about to be, or goes on without it."""
+def runs(life: Life, *, but_in_body: bool = False) -> bool:
+    """Whether an attempt of a body is under way, or about to be, or goes on without it;
+    `but_in_body`: not counted one that runs in the body's own task."""
     return (
         life.rest.threads > 0
         or life.rest.winding > 0
-        or any(it.live and (_is_announced(it) or _is_under_way(it)) for it in _steps(life))
+        or any(
+            it.live
+            and not (but_in_body and it.is_in_body and it.thread is None)
+            and (_is_announced(it) or _is_under_way(it))
+            for it in _steps(life)
+        )
     )
 
 

@@ -56,6 +56,8 @@ class StepOperation(RecordedStep):
     runs = False
     """Whether an attempt is under way, or waits for the next one."""
 
+    begins_anew = False
+    """Whether an attempt that was announced, and cut short, is followed by another."""
     is_ending = False
     """Whether its attempt was cancelled, by whomever, so that its code should come to an end."""
     ground: Ground | None = None
@@ -212,6 +214,10 @@ class StepOperation(RecordedStep):
             # queued.
             self._record(STARTED, under_way, None)
 
+    def announce(self) -> None:
+        """Records that an attempt is under way, of whose end nothing may be recorded."""
+        self._record(STARTED, self.under_way, None)
+
     @property
     def under_way(self) -> int:
         """The attempt that runs, or whose thread runs on although it has failed and so keeps the
@@ -281,7 +287,7 @@ class StepOperation(RecordedStep):
         error = Interrupted(
             f"attempt {self._made} was cut short: its engine died, or closed, before it had ended"
         )
-        if announced:
+        if announced and not self.begins_anew:
             self._started_at = known.started_at
             self._submit_failure(error, self._made)
         else:

@@ -45,6 +45,8 @@ _ATOMS = frozenset({type(None), bool, int, str, float})
 class RecordedStep(TaskOperation):
     """A step as its history knows it: attempts made, and what they came to."""
 
+    noun = "step"
+    """What it is called where its name follows."""
     value: Any = None
     payload: bytes | None = None
     _made = 0
@@ -69,6 +71,8 @@ class RecordedStep(TaskOperation):
         self.fn = fn
         self.args = args
         self.plan = plan
+        if plan.undo is not None:
+            life.delivery.undoable = True
 
     @property
     @abstractmethod
@@ -207,8 +211,9 @@ class RecordedStep(TaskOperation):
         after = f"the next one comes in {delay / 1e6:g} s" if more else "the step gives up"
         seen = from_users_code(error)
         log.warning(
-            "attempt %d of step %r of %s failed; %s",
+            "attempt %d of %s %r of %s failed; %s",
             attempt,
+            self.noun,
             name,
             life.who,
             after,
@@ -247,7 +252,7 @@ class RecordedStep(TaskOperation):
         struck = None if failure is None else interrupt_in(failure)
         if struck is not None:
             life.port.interrupted_by(struck)
-        elif life.stopping is None:
+        elif life.stopping in (None, End.UNDOES):
             attempt = self.context.attempt  # it is over, or was given up and is not counted
             self._record(ABANDONED, attempt, self._end(attempt, value, failure))
         elif life.stopping is End.FINISHED:

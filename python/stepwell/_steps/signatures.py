@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
 
 from .._types import ReasonCount, Status, StatusName
 from .._values.durations import Duration
 from .._values.names import AttributeValue
 from .retention import Retention
 from .retry import Retry
+from .undo import Undo, UndoContext
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class AttemptOptions(TypedDict, total=False):
     timeout: Duration | None
     heartbeat_timeout: Duration | None
     on_interrupt: OnInterrupt | None
-    undo: None
+    undo: Undo | Callable[[UndoContext], Any] | None
     sensitive: bool | None
     runtime: Runtime | None
     abandon_on_cancel: bool | None

@@ -25,6 +25,7 @@ from .._values.names import sought, step_name, workflow_name
 from .retention import Retention, retention_of
 from .retry import Retry
 from .signatures import OnInterrupt, Runtime
+from .undo import Undo, UndoContext, undo_of
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -352,6 +353,7 @@ class StepOptions:
     runtime: Runtime | None = None
     abandon_on_cancel: bool | None = None
     sensitive: bool | None = None
+    undo: Undo | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -392,8 +394,6 @@ class StepOptions:
         abandon_on_cancel: bool | None = None,
     ) -> StepOptions:
         """Checks and normalises what a caller gave."""
-        if undo is not None:  # what is not there yet must not look as if it were
-            raise InvalidConfig("undo= is not available in this version; leave it out.")
         return cls(
             name,
             retry,
@@ -404,6 +404,7 @@ class StepOptions:
             runtime,
             abandon_on_cancel,
             sensitive,
+            undo_of(undo),
         )
 
 
@@ -434,12 +435,13 @@ class FunctionPlan:
             costs as much as the rest of a step).
         runtime: Where its coroutine runs, if it is async; None: where the engine says.
         is_sensitive: Whether what it returns, saves and reports is not shown.
+        undo: What undoes a step of it, if anything.
     """
 
     __slots__ = (
         "_derived", "abandon_on_cancel", "codec", "heartbeat_timeout", "is_async", "is_generator",
         "is_plain", "is_sensitive", "name", "on_interrupt",
-        "retry", "runtime", "timeout", "waits",
+        "retry", "runtime", "timeout", "undo", "waits",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], options: StepOptions) -> None:
@@ -461,6 +463,7 @@ class FunctionPlan:
         self.heartbeat_timeout = options.heartbeat_timeout
         self.on_interrupt = options.on_interrupt or "retry"
         self.is_sensitive = bool(options.sensitive)
+        self.undo = options.undo
         self.codec = _stored_as(
             codec.plan(return_type(plain) if options.as_type is None else options.as_type),
             self.is_sensitive,
@@ -509,6 +512,7 @@ class FunctionPlan:
         other.is_sensitive = (
             self.is_sensitive if options.sensitive is None else bool(options.sensitive)
         )
+        other.undo = options.undo or self.undo
         given = self.codec.type if options.as_type is None else options.as_type
         other.codec = _stored_as(codec.plan(given), other.is_sensitive)
         other.is_plain = other.is_async and other.on_interrupt != "fail" and not other.codec.never
@@ -589,7 +593,7 @@ def step_options(
     timeout: Any = None,
     heartbeat_timeout: Any = None,
     on_interrupt: OnInterrupt | None = None,
-    undo: None = None,
+    undo: Undo | Callable[[UndoContext], Any] | None = None,
     as_type: Any = None,
     sensitive: bool | None = None,
     runtime: Runtime | None = None,
@@ -604,7 +608,8 @@ def step_options(
         heartbeat_timeout: Longest time between two heartbeats of an attempt.
         on_interrupt: "retry" (default), or "fail" for calls that must not repeat after a crash, or
             when an engine closes over them.
-        undo: Not available yet.
+        undo: What undoes its steps, if the instance fails or is terminated with `undo=True`: a
+            function that takes an `UndoContext`, or an `Undo`.
         as_type: The type to store the result as, instead of the annotated one.
         sensitive: True: what it returns, saves and reports is shown to nobody but the body and the
             next attempt; history, listings and watchers get `Redacted`. See `Step.do`.
