@@ -1,7 +1,10 @@
 """Steps that are `sensitive`: their body gets what they return, and nobody else is shown it."""
 
 import asyncio
+import json
 import logging
+import re
+from base64 import b64decode
 from typing import Any, Literal
 
 import pytest
@@ -105,6 +108,9 @@ async def test_what_a_sensitive_step_comes_to_is_for_its_body_alone(runtime, cap
         await instance.wait_for_status("waiting")
         shown = await everything_shown(engine, instance)
         assert SECRET not in shown
+        exported = json.dumps(await instance.export())
+        parts = re.findall(r'"payload": "([^"]*)"', exported)
+        assert SECRET.encode() not in b"".join(map(b64decode, parts))
         assert "; what stands there is not shown, because the step is sensitive." in shown
         assert shown.count("Redacted(size=") >= 4
         assert (await instance.status()).progress == Redacted(41)

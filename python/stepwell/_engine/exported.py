@@ -10,10 +10,12 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
+from .._core import ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED
 from .._errors import InvalidConfig
 from .._replay import Recorded
 from .._types import Status
 from .._values.envelope import is_hidden
+from .._values.hidden import without_hidden
 
 if TYPE_CHECKING:
     from .look import Look
@@ -42,11 +44,17 @@ def export(look: Look, records: list[Recorded]) -> dict[str, Any]:
     }
 
 
+_IN_PARTS = (ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED)
+"""Verdicts whose payload says several things, of which some may be hidden."""
+
+
 def _record(record: Recorded) -> dict[str, Any]:
     line: dict[str, Any] = dict(zip(_FIELDS, record, strict=True))
     payload = record.payload
     if payload is not None and is_hidden(payload):
         return line | {"payload": None, "hidden_bytes": len(payload)}
+    if payload is not None and record.verdict in _IN_PARTS:
+        payload = without_hidden(payload)
     return line | {"payload": _text(payload)}
 
 

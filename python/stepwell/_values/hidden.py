@@ -83,3 +83,25 @@ def with_members(record: Any) -> Any:
     if isinstance(record, dict) and isinstance(hidden := record.get(_HIDDEN), bytes):
         return {**record, **codec.decode(uncovered(hidden))}
     return record
+
+
+def without_hidden(data: bytes) -> bytes:
+    """Returns a recorded failure, or what else of an attempt is told in parts, without those that
+    are hidden."""
+    try:
+        record = codec.decode(data)
+    except Undecodable:
+        return data
+    if not isinstance(record, dict):
+        return data
+    if isinstance(error := record.get("error"), dict):
+        record["error"] = _shown_parts(error)
+    return codec.encode(_shown_parts(record), limit=len(data))
+
+
+def _shown_parts(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: part
+        for name, part in record.items()
+        if not (isinstance(part, bytes) and is_hidden(part))
+    }
