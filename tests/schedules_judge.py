@@ -176,8 +176,9 @@ class Judge:
     def _group(self, at: datetime, group) -> None:
         own = [it for it in group if it.why == "trigger"]
         told = [it for it in group if it.why != "trigger"]
-        queued = [it for it in told if it.why == "queued"]
-        told = [it for it in told if it.why != "queued"]
+        # one that is due only now was queued and began in one instant, as the others ended
+        queued = [it for it in told if it.why == "queued" and it.at <= self.place]
+        told = [it for it in told if it not in queued]
         for it in queued:
             if not self.queue or it.at != self.queue.pop(0):
                 raise Wrong(f"{self.put}: {it} was not next in the queue")
