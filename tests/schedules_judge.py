@@ -145,10 +145,10 @@ class Judge:
         for group in groups:
             at = group[0].decided_at
             while (look := self._next_look()) is not None and look < at:
-                self._decided(look, [], False)  # all of it waits in the queue
+                self._decided(look, [])  # all of it waits in the queue
             self._group(at, group)
         while (look := self._next_look()) is not None and look < self.now:
-            self._decided(look, [], False)
+            self._decided(look, [])
 
     def _next_look(self) -> datetime | None:
         """When the next time that is not decided was seen to."""
@@ -188,7 +188,7 @@ class Judge:
         if told and told[0].why == "paused":
             self._resumed(at, told.pop(0))
         if told or (self._due(at) and not self._is_paused(at)):
-            self._decided(at, told, bool(queued))
+            self._decided(at, told, len(queued))
         for _ in own:
             self.ends.append(at + self.put.lasts)
 
@@ -208,7 +208,7 @@ class Judge:
             due.append(time)
         return due
 
-    def _decided(self, at: datetime, told, just_began: bool) -> None:
+    def _decided(self, at: datetime, told, just_left: int = 0) -> None:
         due = self._due(at)
         if not due:
             raise Wrong(f"{self.put}: nothing was due at {at}, and {told} came of it")
@@ -233,10 +233,11 @@ class Judge:
             late = self.put.moment(missed[0]) <= self._opened(at)
             if first.why != ("engine_down" if late else "overtaken"):
                 raise Wrong(f"{self.put}: {first} was missed for something else")
-        self._fired(at, fires, told, just_began)
+        self._fired(at, fires, told, just_left)
         self.place = due[-1]
 
-    def _fired(self, at: datetime, fires: list[datetime], told, just_began: bool) -> None:
+    def _fired(self, at: datetime, fires: list[datetime], told, just_left: int) -> None:
+        just_began = bool(just_left)
         if self.put.overlap == "replace" and len(fires) > 1:
             if not told:
                 raise Wrong(f"{self.put}: nothing is told of {fires[0]}")
@@ -264,7 +265,8 @@ class Judge:
                 self.ends.append(at + self.put.lasts)
                 just_began = True
             elif self.put.overlap == "queue" and it.why == "queue_full":
-                if len(self.queue) < 100:
+                # one that began in this instant may have made room only then
+                if len(self.queue) + just_left < 100:
                     raise Wrong(f"{self.put}: {it}, and the queue has {len(self.queue)}")
             elif self.put.overlap != "skip" or it.why != "overlap" or running == {False}:
                 raise Wrong(f"{self.put}: {it} was skipped for nothing")
