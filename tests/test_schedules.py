@@ -413,6 +413,24 @@ async def test_where_the_clock_is_changed(when, day, expected):
         assert fired[: len(expected)] == expected
 
 
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("0 0 * * *", ["02 04:00", "03 04:00", "04 03:00"]),
+        ("*/30 0 * * *", ["02 04:00", "02 04:30", "04 03:00", "04 03:30"]),
+        ("*/30 * 3 9 *", ["03 04:00", "03 04:30", "03 05:00"]),
+    ],
+)
+async def test_where_the_clock_is_changed_at_midnight(when, expected):
+    async with opened() as engine:
+        while (left := datetime(2034, 9, 2, tzinfo=UTC) - engine.clock.now()) > timedelta(0):
+            await engine.clock.advance(min(left, timedelta(days=365)))
+        zone = "America/Santiago"
+        schedule = await engine.put_schedule(noted, when, id="s", timezone=zone)
+        times = [f"{it.astimezone(UTC):%d %H:%M}" for it in schedule.next_times(len(expected))]
+        assert times == expected
+
+
 REFUSED = [
     ({"when": "0 2 * *"}, "has 4 fields; a cron expression has five"),
     ({"when": "0 0 2 * * *"}, "has 6 fields; a cron expression has five"),

@@ -92,8 +92,14 @@ class Cron(Times):
 
     def _simulated(self, place: int) -> Iterator[datetime]:
         begin = from_us(place).astimezone(self._zone)
+        times = _parsed(self._expression, begin)
         try:
-            yield from _parsed(self._expression, begin)
+            for it in times:
+                there = it.astimezone(UTC).astimezone(self._zone)
+                # by real time a midnight in a gap is the minute after it, if that is asked for
+                is_asked_for = there.minute in times.minutes and there.hour in times.hours
+                if is_asked_for or times.fixup_tz is not None:
+                    yield it
         except OverflowError:  # the year 9999 ends
             return
 
