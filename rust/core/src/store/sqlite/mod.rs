@@ -15,6 +15,7 @@
 
 #![expect(clippy::doc_markdown, reason = "SQLite is a name, not code")]
 
+mod answers;
 mod ballast;
 mod columns;
 mod connection;

@@ -6,7 +6,6 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{params, Connection, Statement};
 
-use super::columns;
 use super::legible;
 use super::names::Names;
 use super::rows::{self, Fault, Result};
@@ -20,9 +19,7 @@ use crate::lifecycle::Status;
 use crate::limits::AUDIT_READ;
 use crate::ranges::Domain;
 use crate::store::known::Damaged;
-use crate::store::{
-    Answered, ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Failed, Payloads, Row,
-};
+use crate::store::{ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Failed, Payloads, Row};
 use crate::wait::{Approval, ApprovalStatus, Wait};
 
 /// Records between two looks at the clock.
@@ -292,28 +289,6 @@ pub(super) fn unlisted(conn: &Connection, names: &Names) -> Result<Vec<i64>> {
 pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<bool> {
     let mut found = conn.prepare_cached("SELECT 1 FROM seen WHERE no = ? AND dedup = ?")?;
     Ok(found.exists(params![no as i64, dedup])?)
-}
-
-/// Returns what came of an event that wants an answer.
-pub(super) fn asked(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<Answered> {
-    let sql = "SELECT s.event, a.crc, a.payload FROM seen s \
-        JOIN answer a ON a.no = s.no AND a.event = s.event WHERE s.no = ? AND s.dedup = ?";
-    let mut found = conn.prepare_cached(sql)?;
-    let mut rows = found.query(params![no as i64, dedup])?;
-    let Some(row) = rows.next()? else {
-        return Ok(Answered::Never);
-    };
-    if row.get_ref(1)? == ValueRef::Null {
-        return Ok(Answered::Open);
-    }
-    let event = columns::uint(row, 0)?;
-    let answer = columns::bytes(row, 2)?.unwrap_or_default();
-    if columns::small(row, 1)? != sums::answer(no, event, &answer) {
-        return Err(Fault::Corrupt(format!(
-            "the answer to event {event} of instance {no} fails its checksum"
-        )));
-    }
-    Ok(Answered::With(answer))
 }
 
 /// Returns the types of the events kept for an instance, and how many of each. Of one that is

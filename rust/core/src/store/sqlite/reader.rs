@@ -16,7 +16,7 @@ use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
-use super::{pages, read, rows, schedules};
+use super::{answers, pages, read, rows, schedules};
 use crate::audit;
 use crate::bulk;
 use crate::clock::moment;
@@ -202,7 +202,7 @@ impl Reader for SqliteReader {
     }
 
     fn asked(&mut self, no: InstanceNo, dedup: &str) -> Result<Answered, Error> {
-        self.ask(|conn, _, _| read::asked(conn, no, dedup))
+        self.ask(|conn, _, _| answers::asked(conn, no, dedup))
     }
 
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error> {

@@ -16,8 +16,8 @@ use super::sums;
 use crate::attributes::pairs;
 use crate::audit;
 use crate::bulk::Bulk;
-use crate::history::{Kind, Record, Verdict};
-use crate::ids::{EventId, Incarnation, InstanceNo, Micros, Seq};
+use crate::history::{Record, Verdict};
+use crate::ids::{Incarnation, InstanceNo, Micros};
 use crate::letter::{Address, Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
@@ -252,7 +252,11 @@ impl<'c> Writing<'c> {
     }
 
     /// Returns what is known of the instance if this is its present incarnation (D6).
-    fn owned(&mut self, no: InstanceNo, incarnation: Incarnation) -> rows::Result<Option<Hot>> {
+    pub(super) fn owned(
+        &mut self,
+        no: InstanceNo,
+        incarnation: Incarnation,
+    ) -> rows::Result<Option<Hot>> {
         Ok(self.look(no)?.filter(|it| it.incarnation == incarnation))
     }
 
@@ -416,38 +420,6 @@ impl<'c> Writing<'c> {
         } else {
             Outcome::Done(0)
         })
-    }
-
-    /// An event that was kept wants an answer.
-    fn ask(&mut self, no: InstanceNo, event: EventId, dedup: &str) -> rows::Result<Outcome> {
-        let asks = self.sql.get(Sql::Ask)?.execute([no as i64, event as i64])?;
-        if asks == 0 {
-            return Ok(Outcome::Done(0));
-        }
-        self.run(Sql::AskedBy, params![no as i64, event as i64, dedup])
-    }
-
-    /// Answers the event that was taken at this place, if it wants that.
-    fn answer(
-        &mut self,
-        no: InstanceNo,
-        incarnation: Incarnation,
-        place: Seq,
-        answer: &[u8],
-    ) -> rows::Result<Outcome> {
-        if self.owned(no, incarnation)?.is_none() {
-            return Ok(Outcome::Fenced);
-        }
-        let taken = self.sql.get(Sql::TakenAt)?;
-        let taken = taken.query_row([no as i64, place as i64, Kind::Event as i64], |row| {
-            row.get(0)
-        });
-        let event: Option<i64> = taken.optional()?.flatten();
-        let Some(event) = event else {
-            return Ok(Outcome::Done(0));
-        };
-        let crc = sums::answer(no, event as u64, answer);
-        self.run(Sql::Answer, params![no as i64, event, crc, answer])
     }
 
     fn buffer(&mut self, no: InstanceNo, event: &Event) -> rows::Result<Outcome> {
