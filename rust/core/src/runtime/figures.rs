@@ -140,7 +140,12 @@ impl Engine {
                 filter.limit
             };
             let asked = Asked {
-                filter: &filter,
+                namespace: filter.namespace.as_deref(),
+                workflow: filter.workflow.as_deref(),
+                version: filter.version.as_deref(),
+                statuses: &filter.statuses,
+                beyond: filter.beyond,
+                newest_first: filter.newest_first,
                 most: most as usize,
                 now: self.now(),
             };

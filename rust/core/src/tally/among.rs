@@ -12,7 +12,6 @@ use crate::failures::{first_hour, HOUR};
 use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
 use crate::reasons::Reason;
-use crate::store::{Filter, Row};
 
 /// A reason, as somebody asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,29 +53,23 @@ impl Among {
             Self::Errored(..) => Some(Status::Errored),
         }
     }
-
-    /// Whether an instance in that state is one of them, but for what its error says.
-    #[must_use]
-    pub fn has(&self, row: &Row) -> bool {
-        let is_held_back = row.reason.as_deref() == Some(codes::HELD_BACK);
-        match self {
-            Self::Members { .. } => true,
-            Self::Queued(of, now) => {
-                let name =
-                    |it: &(Arc<str>, Arc<str>)| *it.0 == *row.namespace && *it.1 == *row.workflow;
-                row.start_at.is_none_or(|it| it <= *now) && !is_held_back && of.iter().any(name)
-            }
-            Self::Later(now) => !is_held_back && row.start_at.is_some_and(|it| it > *now),
-            Self::Errored(since, _) => row.updated_at >= *since,
-        }
-    }
 }
 
 /// Whose instances are asked for, and beyond which.
 #[derive(Debug)]
 pub struct Asked<'a> {
-    /// Namespace, workflow, version, states and order of the listing.
-    pub filter: &'a Filter,
+    /// Of which namespace; none: of any.
+    pub namespace: Option<&'a str>,
+    /// Of which workflow.
+    pub workflow: Option<&'a str>,
+    /// Of which version.
+    pub version: Option<&'a str>,
+    /// In which of these states; empty: in any.
+    pub statuses: &'a [Status],
+    /// Beyond which, in the order of the listing.
+    pub beyond: Option<InstanceNo>,
+    /// Whether that has the highest numbers first.
+    pub newest_first: bool,
     /// Most that are told.
     pub most: usize,
     /// What time it is.
@@ -124,23 +117,22 @@ impl Tally {
 
     fn members(&self, wanted: &Wanted, asked: &Asked<'_>) -> Among {
         let inner = self.0.lock();
-        let filter = asked.filter;
         let is_late = &*wanted.code == codes::OVERDUE;
         let is_version = |workflow: u32, number: u32| {
-            filter.version.as_deref().is_none_or(|asked| {
+            asked.version.is_none_or(|wanted| {
                 let version = inner.workflows[workflow as usize].version(number);
-                version.is_some_and(|it| *it == *asked)
+                version.is_some_and(|it| *it == *wanted)
             })
         };
         let is_asked = |workflow: u32, reason: Option<&Reason>| {
-            let whose = (filter.namespace.as_deref(), filter.workflow.as_deref());
+            let whose = (asked.namespace, asked.workflow);
             if !inner.is_asked(workflow, whose) {
                 return false;
             }
             let Some(it) = reason else {
                 return &*wanted.code == codes::OTHER;
             };
-            (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
+            (asked.statuses.is_empty() || asked.statuses.contains(&it.status))
                 && is_version(workflow, it.version)
                 && (is_late || *it.code == *wanted.code)
                 && wanted.alike.as_ref().is_none_or(|alike| {
@@ -149,7 +141,7 @@ impl Tally {
                         && alike.2.as_deref() == it.error.as_deref()
                 })
         };
-        let page = (filter.beyond, filter.newest_first);
+        let page = (asked.beyond, asked.newest_first);
         let it = inner
             .groups
             .members(asked.now, is_late, is_asked, page, asked.most);

@@ -1,5 +1,8 @@
 //! Pages of those instances that are counted as a reason.
 
+use std::sync::Arc;
+
+use crate::codes;
 use crate::failure;
 use crate::lifecycle::Status;
 use crate::store::{Error, Filter, Page, Reader, Row};
@@ -50,7 +53,7 @@ fn judged(reader: &mut dyn Reader, mut filter: Filter, among: &Among) -> Result<
         let (last, count) = (found.rows.last().map(|it| it.no), found.rows.len());
         for row in found.rows {
             let no = row.no;
-            if among.has(&row) && has_error(reader, &row, among)? {
+            if is_among(&row, among) && has_error(reader, &row, among)? {
                 page.rows.push(row);
                 if page.rows.len() == limit {
                     return Ok(page);
@@ -67,6 +70,22 @@ fn judged(reader: &mut dyn Reader, mut filter: Filter, among: &Among) -> Result<
             return Ok(page);
         }
         filter.beyond = last;
+    }
+}
+
+/// Whether an instance in the state of those that are judged is one of them, but for what its error
+/// says.
+fn is_among(row: &Row, among: &Among) -> bool {
+    let is_held_back = row.reason.as_deref() == Some(codes::HELD_BACK);
+    match among {
+        Among::Members { .. } => true,
+        Among::Queued(of, now) => {
+            let name =
+                |it: &(Arc<str>, Arc<str>)| *it.0 == *row.namespace && *it.1 == *row.workflow;
+            row.start_at.is_none_or(|it| it <= *now) && !is_held_back && of.iter().any(name)
+        }
+        Among::Later(now) => !is_held_back && row.start_at.is_some_and(|it| it > *now),
+        Among::Errored(since, _) => row.updated_at >= *since,
     }
 }
 
