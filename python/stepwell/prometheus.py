@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ._errors import EngineClosed, InvalidConfig
-from ._types import EngineStatistics, WorkflowStatistics
+from ._types import STATUSES, EngineStatistics, WorkflowStatistics
 
 try:
     from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -44,6 +44,7 @@ __all__ = ["CONTENT_TYPE", "Collector", "text"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of what `text` returns."""
 
+_STATES = [it.value for it in STATUSES if it.value in WorkflowStatistics._fields]
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _TAKEN = frozenset({"workflow", "namespace", "status", "quantile"})
 
@@ -136,12 +137,7 @@ class Collector(AnyCollector):
             return {"": it.leased}
 
         def states(it: WorkflowStatistics) -> dict[str, int]:
-            return {
-                "queued": it.queued,
-                "waiting": it.waiting,
-                "paused": it.paused,
-                "blocked": it.blocked,
-            }
+            return {status: getattr(it, status) for status in _STATES}
 
         gauge, counter = GaugeMetricFamily, CounterMetricFamily
         yield self._summed(gauge, "slots_leased", "Slots in use.", rows, leased)
