@@ -96,8 +96,8 @@ async def test_a_store_of_another_process_is_locked_and_names_the_process(tmp_pa
         assert await trio.to_thread.run_sync(other.stdout.readline) == "open\n"
         with pytest.raises(
             StoreLocked,
-            match=rf"s\.db is in use by process {other.pid} \(engine \"other\"\).* "
-            r"stop that process, .* stepwell\.Client",
+            match=rf"s\.db is in use by process {other.pid} \(engine \"other\"\)\. "
+            r"One engine owns an embedded store: use stepwell\.Client\(\"s\.db\"\) here, which",
         ):
             async with Engine(str(path), workflows=[echo]):
                 pytest.fail("it opened")

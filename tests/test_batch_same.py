@@ -8,7 +8,6 @@ from typing import TypedDict
 import pytest
 
 from stepwell import InstanceExists, NewInstance, workflow
-from stepwell._engine.own_desk import OwnDesk
 from stepwell.testing import open_test_engine
 
 
@@ -129,12 +128,13 @@ async def test_l1_one_that_is_deleted_while_it_is_compared_is_created_anew(how, 
         there = await engine.create(echo, {"a": 1, "b": 2}, id="a")
         await there.result()
         desk, compared = engine._desk, []
+        finds = desk.find
 
         async def find(who, **options):
             compared.append(who.id)
             if len(compared) == 1:
                 await there.delete()
-            return await OwnDesk.find(desk, who, **options)
+            return await finds(who, **options)
 
         monkeypatch.setattr(desk, "find", find)
         params: dict[str, int] = {"b": 2, "a": 1}  # the same, in other bytes
