@@ -181,7 +181,12 @@ def _vet_order(order: Order) -> None:
             "payload": bytes() | None,
             "name": str() | None,
             "rate": float() | None as rate,
-        } if len(what) == 7 and (ids is None) != (query is None):
+            "undo": bool() as undo,
+        } if (
+            len(what) == 8
+            and (ids is None) != (query is None)
+            and (not undo or order.operation == "terminate")
+        ):
             pass
         case _:
             raise InvalidConfig("this order is none: it says not what is to be done, or to whom.")
