@@ -516,6 +516,26 @@ async def test_what_a_schedule_is_and_what_it_creates_is_sealed(tmp_path):
     assert PLAIN.encode() not in raw(store)
 
 
+async def test_a_request_and_its_answer_are_sealed(tmp_path):
+    @workflow(name="answers")
+    async def answers(step):
+        asked = await step.wait_for_event("ask")
+        await asked.reply(f"{asked.payload} answered")
+        await step.wait_for_event("go")
+        return asked.payload
+
+    store = tmp_path / "s.db"
+    async with open_test_engine([answers], store=str(store), codec=ring()) as engine:
+        instance = await engine.create(answers)
+        assert await instance.request("ask", PLAIN, dedup_id="one") == f"{PLAIN} answered"
+        await engine.crash()
+        assert await instance.request("ask", PLAIN, dedup_id="one") == f"{PLAIN} answered"
+        await instance.send_event("go")
+        assert await instance.result() == PLAIN
+        assert f"{PLAIN} answered" in repr(await instance.history())
+    assert PLAIN.encode() not in raw(store)
+
+
 OPEN = {
     "set_attributes": "attributes are what instances are listed by",
     "list": "the same",

@@ -24,6 +24,7 @@ from .._core import (
     INTERRUPTED,
     OK,
     REFUSED,
+    REPLIED,
     RESULT,
     STARTED,
     STATES,
@@ -47,6 +48,7 @@ _COMPLETE = STATES.index("complete")
 _FAILURES = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
 _PARTED = (ABANDONED, ERASED)
 _CHILDREN = (CALL, RESULT)
+_ANSWER: What = ("answer",)
 _BULK: What = ("bulk",)
 _SCHEDULE: What = ("schedule",)
 
@@ -110,6 +112,14 @@ class SealedCore:
         return self._core.record(
             no, incarnation, begun, identity, attempt, verdict, started_at, payload, erases
         )
+
+    def answer(
+        self, no: int, incarnation: int, begun: int, identity: Any, place: int, at: int,
+        payload: bytes,
+    ) -> int:  # fmt: skip
+        """See `Core.answer`."""
+        payload = self._sealer.seal(self._whose(no), _ANSWER, payload)
+        return self._core.answer(no, incarnation, begun, identity, place, at, payload)
 
     def retry(
         self, no: int, incarnation: int, begun: int, identity: Any, attempt: int, started_at: int,
@@ -267,6 +277,14 @@ class SealedCore:
         payload = self._sealer.seal((namespace, workflow, id), event(type), payload)
         return self._core.send_event(namespace, workflow, id, type, payload, dedup_id)
 
+    def request(
+        self, namespace: str, workflow: str, id: str, type: str, payload: bytes | None,
+        dedup_id: str,
+    ) -> int:  # fmt: skip
+        """See `Core.request`."""
+        payload = self._sealer.seal((namespace, workflow, id), event(type), payload)
+        return self._core.request(namespace, workflow, id, type, payload, dedup_id)
+
     def decide(
         self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool,
         decision: bytes, by: Any,
@@ -340,6 +358,10 @@ class SealedCore:
             self._core.find(namespace, workflow, id, payloads),
             lambda row: None if row is None else self._row(row),
         )
+
+    def asked(self, namespace: str, workflow: str, id: str, dedup_id: str) -> int:
+        """See `Core.asked`."""
+        return self._asked(self._core.asked(namespace, workflow, id, dedup_id), self._answered)
 
     def list(self, *query: Any) -> int:
         """See `Core.list`."""
@@ -453,6 +475,13 @@ class SealedCore:
             *row[15:],
         )
 
+    def _answered(self, found: Any) -> Any:
+        if found is None:
+            return None
+        row, is_known, answer = found
+        who = (row[1], row[2], row[4])
+        return self._row(row), is_known, self._sealer.open(who, _ANSWER, answer)
+
     def _history(self, found: Any) -> Any:
         if found is None:
             return None
@@ -494,6 +523,8 @@ class SealedCore:
             opened = self._sealer.open(who, ("decision", record[3]), payload)
         elif kind == UNDO and verdict == STARTED:  # why it undoes its steps
             opened = self._sealer.open_failure(who, OUTPUT, payload)
+        elif kind == REPLIED and verdict == OK:
+            opened = self._sealer.open(who, _ANSWER, payload)
         elif verdict in _FAILURES:
             opened = self._sealer.open_failure(who, identity, payload)
         elif verdict in _PARTED:
