@@ -34,6 +34,8 @@ words! {
     OVERLOADED = "overloaded";
     /// The instance has no such step.
     NO_STEP = "no_step";
+    /// The step has an outcome already.
+    RESOLVED = "resolved";
     /// Nothing of the instance failed.
     NOTHING_FAILED = "nothing_failed";
     /// Which limit, where it is none that users set: the room on the disk of the store.

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::audit::By;
 use crate::bulk::Bulk;
-use crate::history::{Begun, Operation, Record};
+use crate::history::{Begun, Operation, Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
@@ -309,6 +309,37 @@ pub struct Anew {
     pub forgets: Vec<Seq>,
 }
 
+/// What somebody says that a step has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// Which step.
+    pub operation: Operation,
+    /// `Done` or `Failed`.
+    pub verdict: Verdict,
+    /// Its value or error.
+    pub payload: Box<[u8]>,
+}
+
+impl Resolution {
+    /// Returns what is told of it in the audit, such as `"charge" (2nd) failed`.
+    fn told(&self) -> String {
+        let Operation {
+            name, key, count, ..
+        } = &self.operation;
+        let which = match (key, count) {
+            (Some(key), _) => format!(" [{key}]"),
+            (None, 1) => String::new(),
+            (None, count) => format!(" ({count}.)"),
+        };
+        let verb = if self.verdict == Verdict::Done {
+            "done"
+        } else {
+            "failed"
+        };
+        format!("\"{name}\"{which} {verb}")
+    }
+}
+
 /// What somebody does to an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
@@ -330,6 +361,8 @@ pub enum Verb {
     SetPriority(i8),
     /// Wait for its `start_at` no longer.
     StartNow,
+    /// Give a step of it this outcome.
+    Resolve(Box<Resolution>),
     /// Remove everything of it.
     Delete,
 }
@@ -353,6 +386,7 @@ impl Verb {
             Self::Restart(_) => "restart",
             Self::SetPriority(_) => "set_priority",
             Self::StartNow => "start_now",
+            Self::Resolve(_) => "resolve",
             Self::Delete => "delete",
         }
     }
@@ -362,6 +396,7 @@ impl Verb {
     pub fn result(&self, state: &str) -> Box<str> {
         match self {
             Self::SetPriority(priority) => format!("priority={priority}").into(),
+            Self::Resolve(it) => it.told().into(),
             _ => state.into(),
         }
     }

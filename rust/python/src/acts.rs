@@ -3,13 +3,14 @@
 
 use pyo3::prelude::*;
 use stepwell_core::bulk::Bulk;
+use stepwell_core::history::Verdict;
 use stepwell_core::submission::{
-    Anew, Code, Command, Decision, LimitChange, NewItem, Part, Sent, Verb,
+    Anew, Code, Command, Decision, LimitChange, NewItem, Part, Resolution, Sent, Verb,
 };
 
 use crate::arguments::{
     attributes, beginning, bytes, if_exists, name, pairs, priority, short, status, ByTuple,
-    FromArgument, ItemTuple, KeepTuple, LimitTuple, PartTuple,
+    FromArgument, IdentityTuple, ItemTuple, KeepTuple, LimitTuple, PartTuple,
 };
 use crate::core::Core;
 use crate::error::{invalid, raise};
@@ -248,6 +249,30 @@ impl Core {
         by: ByTuple,
     ) -> PyResult<u64> {
         let verb = Verb::SetPriority(self::priority(priority)?);
+        self.act(py, namespace, workflow, id, verb, by)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn resolve(
+        &self,
+        py: Python<'_>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        operation: IdentityTuple,
+        failed: bool,
+        payload: &[u8],
+        by: ByTuple,
+    ) -> PyResult<u64> {
+        let verb = Verb::Resolve(Box::new(Resolution {
+            operation: operation.into_operation()?,
+            verdict: if failed {
+                Verdict::Failed
+            } else {
+                Verdict::Done
+            },
+            payload: payload.into(),
+        }));
         self.act(py, namespace, workflow, id, verb, by)
     }
 

@@ -101,12 +101,13 @@ impl Core {
                 self.retry_now(no);
                 self.say(Note::reply(ticket, Data::Nothing));
             }
-            Verb::Restart(_) if undoes => {
+            Verb::Restart(_) | Verb::Resolve(_) if undoes => {
                 self.say(Note::refuse(ticket, codes::STATE, Data::State(status)));
                 return None;
             }
             Verb::Restart(from) => return self.restart(ticket, from, (no, key)),
             Verb::Delete => return self.delete(ticket, (no, key)),
+            Verb::Resolve(it) => return self.resolve(ticket, it, (no, key, status)),
             Verb::SetPriority(_) | Verb::StartNow => {
                 return self.place_anew(ticket, &deed.verb, (no, key, status));
             }

@@ -35,6 +35,7 @@ pub mod recovery;
 mod refill;
 mod requeue;
 mod reshard;
+mod resolving;
 mod restart;
 mod room;
 mod schedules;

@@ -133,6 +133,10 @@ impl Core {
             Verb::Pause if self.never_ran(view.no) => say(Need::Instance(view.no, false)),
             Verb::Pause | Verb::RetryNow => {}
             Verb::SetPriority(_) | Verb::StartNow => say(Need::Instance(view.no, false)),
+            Verb::Resolve(_) => {
+                say(Need::Instance(view.no, true)); // as of what is restarted
+                say(Need::History(view.no));
+            }
             Verb::Restart(_) => {
                 Self::needs_to_restart(view.no, say);
                 self.needs_to_terminate(vec![view.no], say);

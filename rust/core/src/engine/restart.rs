@@ -90,7 +90,7 @@ impl Core {
         self.batch.shown.contains(&key) || self.batch.ops().any(|it| it.of() == Some(no))
     }
 
-    fn found_to_restart(&self, no: InstanceNo) -> Result<(Row, Vec<Stored>), Damaged> {
+    pub(super) fn found_to_restart(&self, no: InstanceNo) -> Result<(Row, Vec<Stored>), Damaged> {
         let row = self.batch.known.instance(no)?;
         let row = row.ok_or_else(|| Damaged("it has no row any more".into()))?;
         Ok((row.clone(), self.batch.known.history(no)?.to_vec()))

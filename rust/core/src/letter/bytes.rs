@@ -8,7 +8,7 @@ use crate::history::{Kind, Operation, Verdict};
 use crate::ids::{Range, RANGES};
 use crate::lifecycle::Status;
 use crate::rewind::From;
-use crate::submission::{Anew, Decision, Deed, Name, Verb};
+use crate::submission::{Anew, Decision, Deed, Name, Resolution, Verb};
 
 impl Message {
     /// Returns it as bytes.
@@ -145,6 +145,11 @@ impl Pen {
             Verb::Delete => self.letter(b'D'),
             Verb::SetPriority(it) => self.letter(b'Q').letter(*it as u8),
             Verb::StartNow => self.letter(b'S'),
+            Verb::Resolve(it) => self
+                .letter(b'O')
+                .operation(&it.operation)
+                .letter(it.verdict as u8)
+                .bytes(&it.payload),
             Verb::Restart(From::Start) => self.letter(b'A').letter(b'S'),
             Verb::Restart(From::Failed) => self.letter(b'A').letter(b'F'),
             Verb::Restart(From::Operation(it)) => self.letter(b'A').letter(b'O').operation(it),
@@ -334,6 +339,11 @@ impl Eye<'_> {
             b'D' => Verb::Delete,
             b'Q' => Verb::SetPriority(self.letter()? as i8),
             b'S' => Verb::StartNow,
+            b'O' => Verb::Resolve(Box::new(Resolution {
+                operation: self.operation()?,
+                verdict: Verdict::from_code(self.letter()?).ok_or(Nonsense)?,
+                payload: self.bytes()?,
+            })),
             b'A' => Verb::Restart(match self.letter()? {
                 b'S' => From::Start,
                 b'F' => From::Failed,
@@ -454,6 +464,14 @@ mod tests {
             act("2", Verb::Delete),
             act("2", Verb::SetPriority(-100)),
             act("2", Verb::StartNow),
+            act(
+                "2",
+                Verb::Resolve(Box::new(Resolution {
+                    operation: operation.clone(),
+                    verdict: Verdict::Failed,
+                    payload: [1, 2].into(),
+                })),
+            ),
             act("2", Verb::Restart(From::Start)),
             act("2", Verb::Restart(From::Failed)),
             act("2", Verb::Restart(From::Operation(Box::new(operation)))),

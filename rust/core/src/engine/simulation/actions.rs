@@ -84,6 +84,12 @@ const ACTIONS: &[Action] = &[
         World::retry_one,
     ),
     row(
+        "somebody says what a step came to",
+        4,
+        When::Open,
+        World::resolve_one,
+    ),
+    row(
         "somebody changes the place of one",
         5,
         When::Open,

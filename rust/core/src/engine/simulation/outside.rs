@@ -15,11 +15,13 @@ use super::program::{
 use super::said::Stamp;
 use super::world::World;
 use crate::audit::By;
+use crate::history::Verdict;
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::note::Data;
 use crate::submission::{
-    Anew, Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Sent, Verb,
+    Anew, Code, Command, Decision, Deed, IfExists, LimitChange, Name, NewItem, Resolution, Sent,
+    Verb,
 };
 use crate::wait::Source;
 
@@ -465,6 +467,26 @@ impl World {
                 .any(|it| matches!(it.source, Source::Retry(_)))
         };
         self.act_on_one(retries, Verb::RetryNow)
+    }
+
+    /// Somebody says what a step that is between two attempts has come to.
+    pub(super) fn resolve_one(&mut self) -> bool {
+        let delay = |it: &Truly| {
+            let waits = it.waits.iter();
+            let mut delays = waits.filter(|it| matches!(it.source, Source::Retry(_)));
+            delays.next().map(|it| it.operation.clone())
+        };
+        let Some(no) = self.some_instance(|it| delay(it).is_some()) else {
+            return false;
+        };
+        let operation = delay(&self.truth.all[&no]).expect("it was chosen for that");
+        let resolution = Resolution {
+            operation,
+            verdict: Verdict::Done,
+            payload: b"value".as_slice().into(),
+        };
+        self.act_on(no, Verb::Resolve(Box::new(resolution)));
+        true
     }
 
     /// Somebody changes the place of an instance that is queued, or was until a moment ago.

@@ -124,6 +124,8 @@ pub(super) struct Said {
     pub(super) faults: FxHashMap<Box<[u8]>, Vec<Operation>>,
     /// Those whose retry delays somebody asked to end, by key.
     pub(super) hastened: FxHashSet<u128>,
+    /// Steps whose outcomes somebody sets, of instances by key.
+    pub(super) resolved: FxHashSet<(u128, Operation)>,
 }
 
 impl Said {
@@ -192,6 +194,10 @@ impl Said {
             Verb::Delete => &mut self.deleted,
             // Whoever is queued anew is told by the store alone.
             Verb::SetPriority(_) | Verb::StartNow => return,
+            Verb::Resolve(it) => {
+                self.resolved.insert((key, it.operation.clone()));
+                return;
+            }
         };
         those.insert(key);
     }
@@ -241,6 +247,7 @@ impl Said {
                 | Verb::RetryNow
                 | Verb::Undo(_)
                 | Verb::SetPriority(_)
+                | Verb::Resolve(_)
                 | Verb::StartNow => (ticket, Asked::Act),
             },
             Submission::Outside(Command::Reshard(ticket, shards)) => {
@@ -289,6 +296,7 @@ impl Said {
         self.restarted.clear();
         self.deleted.clear();
         self.hastened.clear();
+        self.resolved.clear();
     }
 }
 

@@ -78,12 +78,21 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
     let ended = it.status.is_final() && !matches!(op, Op::Restart(..));
     holds!(!ended, "it has ended: {op:?}, it is {it:?}");
     holds!(
-        !speaks || !it.is_inert(),
+        !speaks || !it.is_inert() || is_set_by_hand(truth, op),
         "it is blocked: {op:?}, it is {it:?}"
     );
     let current = incarnation.is_none_or(|of| *of == it.incarnation);
     holds!(current && !forged, "it came too late: {op:?}, it is {it:?}");
     Ok(())
+}
+
+/// Whether somebody set this outcome, which nobody but a body says otherwise.
+fn is_set_by_hand(truth: &Truth, op: &Op) -> bool {
+    let Op::Append(no, _, record) = op else {
+        return false;
+    };
+    let of = (truth.all[no].key.0, record.operation.clone());
+    record.verdict == Said::Done && truth.said.resolved.contains(&of)
 }
 
 pub(super) fn once(truth: &Truth, op: &Op) -> Verdict {

@@ -364,7 +364,7 @@ pub(super) fn asked(truth: &Truth, op: &Op) -> Verdict {
         Some(Asked::Delete(_)) => &*entry.operation == "delete",
         Some(Asked::Act) => matches!(
             &*entry.operation,
-            "resume" | "retry_now" | "set_priority" | "start_now"
+            "resume" | "retry_now" | "set_priority" | "start_now" | "resolve"
         ),
         _ => false,
     };
