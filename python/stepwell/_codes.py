@@ -93,6 +93,12 @@ def error_of(
                 f"{lead}{whose} has recorded no such step. Take the `ref` of a line of its "
                 "history(). Nothing was changed."
             )
+        case _core.RESOLVED:
+            return InvalidState(
+                f"{lead}{whose} has recorded what it came to. Only what was attempted and has no "
+                "outcome is resolved, or what the instance is blocked for; restart(from_step=…) "
+                "does it anew. Nothing was changed."
+            )
         case _core.NOTHING_FAILED:
             status = STATUSES[data]
             return InvalidState(

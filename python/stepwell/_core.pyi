@@ -269,6 +269,7 @@ EXISTS: Final[str]
 SAME_ID_OTHER_PARAMS: Final[str]
 """data: the same."""
 NO_STEP: Final[str]
+RESOLVED: Final[str]
 NOTHING_FAILED: Final[str]
 STATE: Final[str]
 """data: the state in which this cannot be done."""
@@ -792,6 +793,20 @@ class Core(Calls):
     def set_priority(self, namespace: str, workflow: str, id: str, priority: int, by: By) -> int:
         """A queued instance is queued with this priority, by its age among those that have it.
         REPLY data: None. Codes: NOT_FOUND, STATE if it is not queued."""
+    def resolve(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        operation: tuple[Kind, str, str, str | None, int],
+        failed: bool,
+        payload: bytes,
+        by: By,
+    ) -> int:
+        """Gives a step this outcome, of an instance that is queued, waits, is paused or blocked; if
+        its body is in memory it is unwound, and replayed. REPLY data: None. Codes: NOT_FOUND,
+        STATE, NO_STEP if it was never attempted, RESOLVED if it has an outcome that the instance is
+        not blocked for."""
     def start_now(self, namespace: str, workflow: str, id: str, by: By) -> int:
         """A queued instance waits no longer for its `start_at`. REPLY data: None, also if it has
         none. Codes: NOT_FOUND, STATE if it is not queued."""

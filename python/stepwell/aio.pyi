@@ -561,6 +561,40 @@ class Instance(Generic[_R_co]):
             InstanceNotFound: It is gone.
         """
 
+    async def resolve(
+        self,
+        ref: StepRef,
+        value: Any = None,
+        *,
+        error: Exception | None = None,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Gives a stuck step its outcome by hand: one that was attempted and has none, whose
+        failure the instance is blocked for (`body_failed`), or whose recorded value its body cannot
+        read (`undecodable`). The step is not attempted any more. One that is paused or blocked
+        stays so, until `resume`; else the body goes on, replayed from its history.
+
+        The body gets the value as it gets a recorded one: what cannot become the type that the step
+        returns there blocks the instance (`undecodable`), and can be set anew.
+
+        Args:
+            ref: Which step: the `ref` of a line of `history()`.
+            value: What it came to: plain data, as it is stored.
+            error: What it failed with, instead: the body gets it as `StepFailed`.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `ref` is none, of another kind than a step, or was never attempted; both
+                a value and an error are given; or `error`, `actor` or `note` is none.
+            InvalidState: It runs, so that an attempt may be under way: pause it first; or it has
+                ended; or the step has an outcome. Nothing was changed.
+            NotSerializable: The value cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InstanceNotFound: It is gone.
+        """
+
     @overload
     async def restart(
         self,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias,
 
 if TYPE_CHECKING:
     from .._errors import StepwellError
+    from .._replay import Identity
     from .._steps.retention import Keep
     from .._types import (
         Change,
@@ -185,6 +186,13 @@ class Audited(NamedTuple):
     result: str
 
 
+class Set(NamedTuple):
+    """What a step came to, as somebody says: a value, or an error."""
+
+    failed: bool
+    payload: bytes
+
+
 class Memory(Protocol):
     """What answers at once, from memory; `peek` from any thread."""
 
@@ -319,6 +327,9 @@ class Desk(Protocol):
 
     async def set_priority(self, who: Who, priority: int, by: By) -> None:
         """Queues a queued instance with another priority."""
+
+    async def resolve(self, who: Who, step: Identity, outcome: Set, by: By) -> None:
+        """Gives a step an outcome."""
 
     async def start_now(self, who: Who, by: By) -> None:
         """Lets a queued instance wait for its `start_at` no longer."""

@@ -25,6 +25,7 @@ from .._types import (
     Status,
     StatusName,
     StepRecord,
+    StepRef,
     Update,
 )
 from .._values import names
@@ -33,7 +34,8 @@ from .._values.durations import Duration, to_us
 from .acting import by, terminated_text
 from .answers import Telling, standing_of, state_codes, unreadable
 from .desk import Who
-from .rewinding import beginning
+from .resolving import set_by_hand
+from .rewinding import beginning, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -436,6 +438,44 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.start_now")
         await self._desk.start_now(self._who, by(actor, note))
+
+    async def resolve(
+        self,
+        ref: StepRef,
+        value: Any = None,
+        *,
+        error: Exception | None = None,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Gives a stuck step its outcome by hand: one that was attempted and has none, whose
+        failure the instance is blocked for (`body_failed`), or whose recorded value its body cannot
+        read (`undecodable`). The step is not attempted any more. One that is paused or blocked
+        stays so, until `resume`; else the body goes on, replayed from its history.
+
+        The body gets the value as it gets a recorded one: what cannot become the type that the step
+        returns there blocks the instance (`undecodable`), and can be set anew.
+
+        Args:
+            ref: Which step: the `ref` of a line of `history()`.
+            value: What it came to: plain data, as it is stored.
+            error: What it failed with, instead: the body gets it as `StepFailed`.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Raises:
+            InvalidConfig: `ref` is none, of another kind than a step, or was never attempted; both
+                a value and an error are given; or `error`, `actor` or `note` is none.
+            InvalidState: It runs, so that an attempt may be under way: pause it first; or it has
+                ended; or the step has an outcome. Nothing was changed.
+            NotSerializable: The value cannot be stored.
+            TooLarge: It is over the limit for one value.
+            InstanceNotFound: It is gone.
+        """
+        self._desk.check("instance.resolve")
+        step, who = identity_of(ref, "ref"), by(actor, note)
+        limit = self._desk.value_bytes(self._namespace, self.workflow)
+        await self._desk.resolve(self._who, step, set_by_hand(step, value, error, limit), who)
 
     @overload
     async def restart(

@@ -12,7 +12,7 @@ from .._codes import error_of, not_found
 from .._core import NOT_FOUND, OK, CoreError
 from .._errors import EngineClosed, InvalidState
 from .._operations import standing
-from .._replay import STEPS, Recorded
+from .._replay import STEPS, Identity, Recorded
 from .._types import (
     STATUSES,
     EngineStatistics,
@@ -41,6 +41,7 @@ from .desk import (
     Query,
     Reached,
     Request,
+    Set,
     Who,
 )
 from .draining import DRAINED
@@ -60,6 +61,7 @@ _NOBODY = Who("", "", "")
 """Of what is asked of the whole engine."""
 _QUEUED = "only while it is queued can its place in the queue be changed"
 _RESTS = "pause it first, for only what is paused or blocked becomes another version"
+_STANDS_STILL = "pause() it first, for an attempt that runs may come to something else"
 """What takes these states."""
 _BLOCKED = STATUSES.index(Status.BLOCKED)
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
@@ -362,6 +364,7 @@ class OwnDesk:
         if look.reason != "body_failed" or not (steps := answers.at_fault_in(look)):
             return []
         _, records = await self.records(who, look.no)
+        steps -= {it.identity for it in records if it.verdict == OK}  # by hand, since then
         return [it.seq for it in records if it.identity in steps]
 
     async def pause(self, who: Who, by: By) -> None:
@@ -392,6 +395,12 @@ class OwnDesk:
     async def set_priority(self, who: Who, priority: int, by: By) -> None:
         core = self._driver.core
         await self._asked(who, core.set_priority, *who, priority, by, only=_QUEUED)
+
+    async def resolve(self, who: Who, step: Identity, outcome: Set, by: By) -> None:
+        lost, core = rewinding.told(step, "ref"), self._driver.core
+        await self._asked(
+            who, core.resolve, *who, step, *outcome, by, lost=lost, only=_STANDS_STILL
+        )
 
     async def start_now(self, who: Who, by: By) -> None:
         await self._asked(who, self._driver.core.start_now, *who, by, only=_QUEUED)

@@ -18,6 +18,9 @@ Beginning: TypeAlias = "Identity | Literal['failed'] | None"
 """What a `FromStep` is for the core."""
 
 
+_OR_FAILED = ', or "failed", which goes back to the first step whose undo began'
+
+
 def beginning(from_step: FromStep) -> Beginning:
     """Returns what the core is asked for.
 
@@ -28,36 +31,44 @@ def beginning(from_step: FromStep) -> Beginning:
         return None
     if from_step == "failed":
         return "failed"
-    if not isinstance(from_step, StepRef):
+    return identity_of(from_step, "from_step", ', "failed", or nothing to begin from the start')
+
+
+def identity_of(ref: object, what: str, others: str = "") -> Identity:
+    """Returns which operation of an instance a reference means. `others`: what else may be given.
+
+    Raises:
+        InvalidConfig: It is none, or names a kind of step that there is not.
+    """
+    if not isinstance(ref, StepRef):
         raise InvalidConfig(
-            f"from_step is {from_step!r}. Pass the `ref` of a line of history(), a "
-            'StepRef(name), "failed", or nothing to begin from the start.'
+            f"{what} is {ref!r}. Pass the `ref` of a line of history(), or a StepRef(name){others}."
         )
-    if from_step.kind == KINDS[UNDO]:
+    if ref.kind == KINDS[UNDO]:
         raise InvalidConfig(
-            f'from_step is an undo, of "{from_step.name}". Pass the `ref` of the step itself, or '
-            '"failed", which goes back to the first step whose undo began.'
+            f'{what} is an undo, of "{ref.name}". Pass the `ref` of the step itself'
+            f"{_OR_FAILED if others else ''}."
         )
-    if from_step.kind not in KINDS:
+    if ref.kind not in KINDS:
         kinds = ", ".join(KINDS)
         raise InvalidConfig(
-            f'from_step is of kind "{from_step.kind}", which there is not. Kinds are: {kinds}.'
+            f'{what} is of kind "{ref.kind}", which there is not. Kinds are: {kinds}.'
         )
-    it = from_step
+    it = ref
     kind: Any = KINDS.index(it.kind)
     if it.key is not None:
         return (kind, "", it.name, it.key, 1)
     return (kind, it.branch, it.name, None, it.count)
 
 
-def told(of: Beginning) -> str:
+def told(of: Beginning, what: str = "from_step") -> str:
     """Returns what a refusal begins with."""
     if not isinstance(of, tuple):
         return ""
     kind, branch, name, key, count = of
     which = f' with key "{key}"' if key is not None else f" ({count}.)" if count > 1 else ""
     where = f' in branch "{branch}"' if branch else ""
-    return f'from_step: {KINDS[kind]} "{name}"{which}{where}'
+    return f'{what}: {KINDS[kind]} "{name}"{which}{where}'
 
 
 def preview(

@@ -568,6 +568,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "set_priority",
     ),
     Operation(
+        "instance.resolve",
+        "instance",
+        "(ref: StepRef, value: Any = None, *, error: Exception | None = None, "
+        "actor: str | None = None, note: str | None = None) -> None",
+        "destructive",
+        "operator",
+        "call",
+        "commit",
+        "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
+        "resolve value_bytes",
+    ),
+    Operation(
         "instance.start_now",
         "instance",
         "(*, actor: str | None = None, note: str | None = None) -> None",
