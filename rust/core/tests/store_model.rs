@@ -14,8 +14,9 @@ use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
 use stepwell_core::ranges::Domain;
 use stepwell_core::schedule::{self, Firing, FiringQuery, Schedule};
+use stepwell_core::store::known::Need;
 use stepwell_core::store::{
-    Bucket, Ended, Filter, Op, Outcome, Reader, Restart, Store, Transition,
+    Bucket, Called, Ended, Filter, Op, Outcome, Reader, Restart, Store, Transition,
 };
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
@@ -126,6 +127,12 @@ fn draft() -> impl Strategy<Value = Draft> {
             }))),
             1 => (1_u64..4, 0_u64..4).prop_map(|(schedule, kept)| Op::ForgetFirings(schedule, kept)),
             1 => (1_u64..4).prop_map(Op::Unschedule),
+            2 => (1_u8..5, 0_i64..6).prop_map(|(id, at)| Op::Called(Box::new(Called {
+                id: [id].into(),
+                at,
+                answer: [at as u8].into(),
+            }))),
+            1 => (0_i64..6).prop_map(Op::ForgetCalls),
         ].prop_map(Draft::Other),
     ]
 }
@@ -238,6 +245,10 @@ fn all_answers(store: &mut dyn Store) -> String {
         limit: 1_000,
         ..Filter::default()
     };
+    for id in 1..5 {
+        let known = store.look(Need::Call(&[id]).into()).unwrap();
+        writeln!(text, "{:?}", known.call(&[id])).unwrap();
+    }
     let mut say = |what: &dyn std::fmt::Debug| writeln!(text, "{what:#?}").unwrap();
     say(&reader.list(&page));
     say(&reader.list(&Filter {

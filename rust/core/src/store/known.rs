@@ -30,6 +30,8 @@ pub enum Need<'n> {
     History(InstanceNo),
     /// The instances that this one called.
     Called(InstanceNo),
+    /// What the call with this id was answered.
+    Call(&'n [u8]),
 }
 
 impl<'n> Need<'n> {
@@ -53,6 +55,7 @@ pub struct Needs {
     takings: FxHashSet<InstanceNo>,
     histories: FxHashSet<InstanceNo>,
     called: FxHashSet<InstanceNo>,
+    calls: FxHashSet<Box<[u8]>>,
     /// Instances that are to go.
     pub expired: Option<Expiry>,
 }
@@ -77,6 +80,9 @@ impl Needs {
             }
             Need::Called(no) => {
                 self.called.insert(no);
+            }
+            Need::Call(id) => {
+                self.calls.insert(id.into());
             }
         }
     }
@@ -110,6 +116,7 @@ impl Needs {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        self.calls.extend(others.calls);
         self.expired = self.expired.take().or(others.expired);
     }
 
@@ -123,6 +130,7 @@ impl Needs {
             && self.takings.is_empty()
             && self.histories.is_empty()
             && self.called.is_empty()
+            && self.calls.is_empty()
             && self.expired.is_none()
     }
 }
@@ -158,6 +166,7 @@ pub struct Known {
     takings: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     histories: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     called: FxHashMap<InstanceNo, Legible<Vec<Row>>>,
+    calls: FxHashMap<Box<[u8]>, Legible<Option<Box<[u8]>>>>,
     expired: Leaving,
 }
 
@@ -195,6 +204,7 @@ impl Known {
             Need::Takings(no) => self.takings.contains_key(&no),
             Need::History(no) => self.histories.contains_key(&no),
             Need::Called(no) => self.called.contains_key(&no),
+            Need::Call(id) => self.calls.contains_key(id),
         }
     }
 
@@ -214,6 +224,7 @@ impl Known {
             Need::Takings(no) => matches!(self.takings.get(&no), Some(Err(_))),
             Need::History(no) => matches!(self.histories.get(&no), Some(Err(_))),
             Need::Called(no) => matches!(self.called.get(&no), Some(Err(_))),
+            Need::Call(id) => matches!(self.calls.get(id), Some(Err(_))),
         }
     }
 
@@ -285,6 +296,14 @@ impl Known {
         rows.as_deref().map_err(Clone::clone)
     }
 
+    /// Returns what a call was answered; none if it was not.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn call(&self, id: &[u8]) -> Legible<Option<Box<[u8]>>> {
+        self.calls.get(id).expect(ASKED).clone()
+    }
+
     /// Takes the instances that are to go.
     pub fn take_expired(&mut self) -> Leaving {
         std::mem::take(&mut self.expired)
@@ -300,6 +319,7 @@ impl Known {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        self.calls.extend(others.calls);
         if !others.expired.rows.is_empty() || others.expired.next.is_some() {
             self.expired = others.expired;
         }
@@ -319,6 +339,8 @@ pub(super) trait Shelf {
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
     /// The instances that this one called, in order of number.
     fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error>;
+    /// What the call with this id was answered.
+    fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error>;
     /// The instances that are to go.
     fn expired(&mut self, what: &Expiry) -> Result<Expired, Error>;
 }
@@ -366,6 +388,10 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
     for no in needs.called {
         let rows = answer(from.called(no))?;
         known.called.insert(no, rows);
+    }
+    for id in needs.calls {
+        let found = answer(from.call(&id))?;
+        known.calls.insert(id, found);
     }
     if let Some(what) = needs.expired {
         let Expired { numbers, next } = from.expired(&what)?;

@@ -194,6 +194,10 @@ pub enum Op {
     /// Keeps how many instances failed alike in an hour, replacing what was kept before; what was
     /// kept of more than a day before that hour goes.
     Failed(Box<Failed>),
+    /// Keeps what a call from outside was answered, under the id that it came with.
+    Called(Box<Called>),
+    /// Forgets some of what was answered before this, the oldest. The answer is how many.
+    ForgetCalls(Micros),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
     Bucket(Box<Bucket>),
 }
@@ -237,9 +241,22 @@ impl Op {
             | Self::Firing(_)
             | Self::ForgetFirings(..)
             | Self::Unschedule(_)
-            | Self::ForgetAudit(_) => None,
+            | Self::ForgetAudit(_)
+            | Self::Called(_)
+            | Self::ForgetCalls(_) => None,
         }
     }
+}
+
+/// What a call from outside was answered: whoever repeats it is answered the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// The id that the call came with: unlike that of any other.
+    pub id: Box<[u8]>,
+    /// When it was answered.
+    pub at: Micros,
+    /// The answer, as `engine::repeated` reads it.
+    pub answer: Box<[u8]>,
 }
 
 /// How many instances of a version ended with errors of one sort in an hour.

@@ -414,6 +414,8 @@ impl Truth {
             | Op::Firing(_)
             | Op::ForgetFirings(..)
             | Op::Unschedule(_)
+            | Op::Called(_)
+            | Op::ForgetCalls(_)
             | Op::ForgetBulks(_) => {}
             Op::Version(no, _, version) => {
                 let it = self.all.get_mut(no).expect("a rule saw it");

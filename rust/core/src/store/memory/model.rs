@@ -14,7 +14,7 @@ use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
 use crate::retention::Keep;
 use crate::store::{
-    Bucket, Ended, Failed, NewInstance, Op, Outcome, Payloads, Restart, Row, Transition,
+    Bucket, Called, Ended, Failed, NewInstance, Op, Outcome, Payloads, Restart, Row, Transition,
     FAILURE_HOURS,
 };
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
@@ -45,6 +45,8 @@ pub(super) struct Model {
     pub(super) last_seq: Seq,
     pub(super) letters: BTreeMap<LetterId, Letter>,
     pub(super) audit: BTreeMap<u64, audit::Entry>,
+    /// What calls were answered.
+    pub(super) calls: BTreeMap<Box<[u8]>, Called>,
     pub(super) bulks: BTreeMap<u64, Bulk>,
     pub(super) schedules: Schedules,
     pub(super) touched: BTreeMap<InstanceNo, u64>,
@@ -163,6 +165,11 @@ impl Model {
             Op::Touched(no, number) => self.touch(*no, *number),
             Op::ForgetBulks(before) => self.forget_bulks(*before),
             Op::ForgetAudit(before) => self.forget_audit(*before),
+            Op::Called(it) => {
+                self.calls.insert(it.id.clone(), (**it).clone());
+                Outcome::Done(0)
+            }
+            Op::ForgetCalls(before) => self.forget_calls(*before),
             Op::Schedule(_) | Op::Firing(_) | Op::ForgetFirings(..) | Op::Unschedule(_) => {
                 self.schedules.apply(op)
             }
@@ -189,6 +196,17 @@ impl Model {
         let old: Vec<u64> = old.collect();
         for number in &old {
             self.audit.remove(number);
+        }
+        Outcome::Done(old.len() as u64)
+    }
+
+    fn forget_calls(&mut self, before: Micros) -> Outcome {
+        let old = self.calls.values().filter(|it| it.at < before);
+        let mut old: Vec<_> = old.map(|it| (it.at, it.id.clone())).collect();
+        old.sort_unstable();
+        old.truncate(FORGOTTEN as usize);
+        for (_, id) in &old {
+            self.calls.remove(id);
         }
         Outcome::Done(old.len() as u64)
     }

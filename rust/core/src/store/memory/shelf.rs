@@ -55,6 +55,10 @@ impl Shelf for Shelved<'_> {
         Ok(called.cloned().collect())
     }
 
+    fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error> {
+        Ok(self.moment.0.calls.get(id).map(|it| it.answer.clone()))
+    }
+
     fn expired(&mut self, what: &Expiry) -> Result<Expired, Error> {
         let (mut numbers, next) = self.moment.0.over(what);
         numbers.truncate(what.most as usize);

@@ -118,6 +118,10 @@ impl Shelf for LookUp<'_> {
         self.told(rows)
     }
 
+    fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error> {
+        self.told(read::call(self.conn, id))
+    }
+
     fn expired(&mut self, what: &Expiry) -> Result<Expired, Error> {
         let workflows = self
             .names
@@ -125,5 +129,38 @@ impl Shelf for LookUp<'_> {
         let mut of = workflows.into_iter();
         let found = of.next().map(|it| expired::expired(self.conn, it, what));
         self.told(found.unwrap_or_else(|| Ok(Expired::default())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use crate::store::known::Need;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Called, Op, Store};
+
+    #[test]
+    fn a_damaged_answer_is_told_to_whoever_repeats_the_call_and_to_nobody_else() {
+        for damage in ["at = at + 1", "crc = crc + 1", "answer = x'01'"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("audit.db");
+            let mut store = SqliteStore::open(&path, "test").unwrap();
+            let answered = |id: u8| Called {
+                id: [id].into(),
+                at: 7,
+                answer: [0].into(),
+            };
+            let ops = [1, 2].map(|it| Op::Called(Box::new(answered(it))));
+            let _ = store.commit(&ops).unwrap();
+            let sql = format!("UPDATE call SET {damage} WHERE id = x'01'");
+            Connection::open(&path).unwrap().execute(&sql, []).unwrap();
+            let mut known = |id: u8| {
+                let known = store.look(Need::Call(&[id]).into()).unwrap();
+                known.call(&[id])
+            };
+            assert!(known(1).unwrap_err().0.contains("answer"), "{damage}");
+            assert_eq!(known(2), Ok(Some([0].into())));
+        }
     }
 }

@@ -489,6 +489,16 @@ pub(super) fn letters(
     Ok(all)
 }
 
+/// Returns what a call was answered.
+pub(super) fn call(conn: &Connection, id: &[u8]) -> Result<Option<Box<[u8]>>> {
+    let mut look = conn.prepare_cached("SELECT at, crc, answer FROM call WHERE id = ?")?;
+    let mut found = look.query([id])?;
+    match found.next()? {
+        Some(row) => Ok(Some(rows::call(row, id)?)),
+        None => Ok(None),
+    }
+}
+
 /// The question of [`approval_with`].
 pub(super) fn by_approval() -> String {
     format!("SELECT {} FROM approval a WHERE a.id = ?", rows::APPROVAL)

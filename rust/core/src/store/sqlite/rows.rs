@@ -399,6 +399,15 @@ pub(super) const AUDIT: &str =
     "number, at, crc, actor, note, operation, namespace, workflow, id, filter, result";
 
 /// Reads a row of the audit.
+/// Reads (at, crc, answer) of the answer to the call with this id.
+pub(super) fn call(row: &Columns, id: &[u8]) -> Result<Box<[u8]>> {
+    let (at, answer) = (time(row, 0)?, bytes(row, 2)?.unwrap_or_default());
+    if uint(row, 1)? != u64::from(sums::call(id, at, &answer)) {
+        return corrupt("the answer to a call");
+    }
+    Ok(answer)
+}
+
 pub(super) fn audit(row: &Columns) -> Result<audit::Entry> {
     let entry = audit::Entry {
         number: uint(row, 0)?,

@@ -118,7 +118,7 @@ fn to_6(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What undos need to go on (L8); schedules, their firings, and which instances are theirs; answers
-/// to events that want one (E6).
+/// to events that want one (E6); what calls were answered.
 fn to_7(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "ALTER TABLE instance ADD COLUMN undo INTEGER;
@@ -138,7 +138,11 @@ fn to_7(conn: &Connection) -> rusqlite::Result<()> {
          CREATE TABLE answer (
            no INTEGER NOT NULL, event INTEGER NOT NULL, crc INTEGER, payload BLOB,
            PRIMARY KEY (no, event)
-         ) WITHOUT ROWID;",
+         ) WITHOUT ROWID;
+         CREATE TABLE call (
+           id BLOB PRIMARY KEY, at INTEGER NOT NULL, crc INTEGER NOT NULL, answer BLOB NOT NULL
+         ) WITHOUT ROWID;
+         CREATE INDEX call_at ON call (at);",
     )
 }
 
@@ -380,6 +384,14 @@ CREATE TABLE firing (               -- what came of a time of a schedule
   id TEXT,                          -- of the instance that was created for it
   PRIMARY KEY (schedule, number)
 ) WITHOUT ROWID;
+
+CREATE TABLE call (                 -- what calls from outside were answered, of the last while
+  id BLOB PRIMARY KEY,              -- that the call came with
+  at INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  answer BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX call_at ON call (at);
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

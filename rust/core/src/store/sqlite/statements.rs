@@ -75,6 +75,9 @@ statements! {
     Audit = "INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     ForgetAudit = "DELETE FROM audit WHERE number IN \
         (SELECT number FROM audit ORDER BY number LIMIT ?1) AND at < ?2";
+    Called = "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?)";
+    ForgetCalls = "DELETE FROM call WHERE id IN \
+        (SELECT id FROM call WHERE at < ?2 ORDER BY at LIMIT ?1)";
     Bulk = "INSERT OR REPLACE INTO bulk VALUES (?, ?, ?, ?, ?, ?)";
     Advance = "UPDATE bulk SET ended_at = ?2, crc = ?3, body = ?4 WHERE number = ?1";
     Touched = "UPDATE instance SET bulk = ?2 WHERE no = ?1";

@@ -152,6 +152,11 @@ pub(super) fn approval(it: &Approval) -> u32 {
     checksum([it.no, it.status as u64], &parts[..present])
 }
 
+/// Checksum of what a call was answered.
+pub(super) fn call(id: &[u8], at: i64, answer: &[u8]) -> u32 {
+    checksum([at as u64, 0], &[Some(id), Some(answer)])
+}
+
 /// Checksum of a row of the audit.
 pub(super) fn audit(it: &audit::Entry) -> u32 {
     let texts = [&it.by.actor, &it.by.note, &it.workflow, &it.id, &it.filter];

@@ -97,6 +97,11 @@ impl<'c> Writing<'c> {
             Op::Leave(letter) => self.leave(letter),
             Op::TakeIn(id) => self.take_in(*id),
             Op::Audit(it) => self.audit(it),
+            Op::Called(it) => {
+                let crc = sums::call(&it.id, it.at, &it.answer);
+                self.run(Sql::Called, params![it.id, it.at, crc, it.answer])
+            }
+            Op::ForgetCalls(before) => self.forget(Sql::ForgetCalls, *before),
             Op::Bulk(it) => self.bulk(it),
             Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
             Op::Schedule(it) => self.schedule(it),
