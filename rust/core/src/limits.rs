@@ -26,6 +26,8 @@ pub const FIRINGS_KEPT: u64 = 10_000;
 pub const SCHEDULES: usize = 10_000;
 /// After so many changes of a schedule older ones are forgotten.
 pub const FIRINGS_FORGOTTEN: u64 = 64;
+/// How long it is kept what calls from outside were answered, in microseconds.
+pub const CALLS_KEPT: i64 = 900_000_000;
 /// How often is looked for rows to forget, in microseconds.
 pub const FORGETTING: i64 = 3_600_000_000;
 /// Rows that are forgotten in one commit.

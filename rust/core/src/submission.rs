@@ -193,6 +193,8 @@ pub enum Command {
     Create(u64, Box<(Code, NewItem)>, IfExists),
     /// Create many; the flag says whether to wait for room.
     CreateBatch(u64, Box<(Code, Vec<NewItem>)>, IfExists, bool),
+    /// This, once only, however often it is asked for under this id.
+    Once(Box<[u8]>, Box<Command>),
     /// A creation that was refused or waited comes again, with what the store knows of its ids.
     Again(Box<Command>, KnownIds),
     /// The creation with this ticket is given up: if it was not let in yet it never is.
@@ -465,6 +467,29 @@ pub enum Speech {
 }
 
 impl Command {
+    /// Returns the ticket that its answer has.
+    #[must_use]
+    pub(crate) fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Create(ticket, ..)
+            | Self::CreateBatch(ticket, ..)
+            | Self::GiveUp(ticket)
+            | Self::Send(ticket, ..)
+            | Self::Decide(ticket, _)
+            | Self::SetLimits(ticket, _)
+            | Self::OpenNamespace(ticket, ..)
+            | Self::Act(ticket, _)
+            | Self::BeginBulk(ticket, _)
+            | Self::Part(ticket, _)
+            | Self::ChangeSchedule(ticket, _)
+            | Self::StopBulk(ticket, ..)
+            | Self::Reshard(ticket, _)
+            | Self::Stand(ticket, ..) => Some(*ticket),
+            Self::Once(_, command) | Self::Again(command, _) => command.ticket(),
+            Self::EndWaiting => None,
+        }
+    }
+
     /// Returns this creation with what the store knows of its ids, if it was asked.
     #[must_use]
     pub(crate) fn with(self, found: KnownIds) -> Self {

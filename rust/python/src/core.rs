@@ -2,6 +2,7 @@
 //! what is looked at in `looks`, what bodies say in `body`.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -17,9 +18,22 @@ use crate::notes;
 #[pyclass(frozen, module = "stepwell._core")]
 pub(crate) struct Core {
     pub(crate) engine: Engine,
+    /// The id of the next call.
+    once: Mutex<Option<Box<[u8]>>>,
 }
 
 impl Core {
+    /// Takes the id of the next call, and puts this in its place.
+    fn next_id(&self, id: Option<Box<[u8]>>) -> Option<Box<[u8]>> {
+        let mut next = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *next, id)
+    }
+
+    fn of(engine: Engine) -> Self {
+        let once = Mutex::default();
+        Self { engine, once }
+    }
+
     /// Submits; waits for room, without the GIL, only if there is none.
     #[inline]
     pub(crate) fn submit(&self, py: Python<'_>, submission: Submission) -> PyResult<()> {
@@ -62,7 +76,12 @@ impl Core {
         command: impl FnOnce(u64) -> Command,
     ) -> PyResult<u64> {
         let ticket = self.engine.draw_ticket();
-        self.submit(py, command(ticket).into())?;
+        let command = command(ticket);
+        let command = match self.next_id(None) {
+            None => command,
+            Some(id) => Command::Once(id, Box::new(command)),
+        };
+        self.submit(py, command.into())?;
         Ok(ticket)
     }
 }
@@ -99,7 +118,7 @@ impl Core {
         };
         let engine = py.detach(|| Engine::open(store, name, config, virtual_time));
         let engine = engine.map_err(|error| raise(&error))?;
-        Ok(Self { engine })
+        Ok(Self::of(engine))
     }
 
     #[staticmethod]
@@ -114,7 +133,11 @@ impl Core {
     fn reopen(&self, py: Python<'_>) -> PyResult<Self> {
         let engine = py.detach(|| self.engine.reopen());
         let engine = engine.map_err(|error| raise(&error))?;
-        Ok(Self { engine })
+        Ok(Self::of(engine))
+    }
+
+    fn once(&self, id: &[u8]) {
+        let _ = self.next_id(Some(id.into()));
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

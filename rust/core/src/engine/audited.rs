@@ -6,7 +6,7 @@
 use super::{After, Core};
 use crate::audit::{By, Entry};
 use crate::ids::Micros;
-use crate::limits::{AUDIT_KEPT, FORGETTING, FORGOTTEN};
+use crate::limits::{AUDIT_KEPT, CALLS_KEPT, FORGETTING, FORGOTTEN};
 use crate::store::{Op, Outcome};
 use crate::submission::{Deed, Name};
 
@@ -50,6 +50,7 @@ impl Core {
             let before = self.now - AUDIT_KEPT;
             self.push_then(Op::ForgetAudit(before), After::Forgotten);
             self.push_then(Op::ForgetBulks(self.bulks_kept_since()), After::Forgotten);
+            self.push_then(Op::ForgetCalls(self.now - CALLS_KEPT), After::Forgotten);
         }
     }
 

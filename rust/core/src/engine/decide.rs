@@ -59,7 +59,15 @@ impl Core {
 
     /// Decides what somebody outside wants. Returns it if it has to wait for the next batch.
     pub(super) fn obey(&mut self, command: Command) -> Option<Command> {
+        let since = self.batch.steps.len();
+        let later = self.obey_now(command);
+        self.keep_answers(since);
+        later
+    }
+
+    pub(super) fn obey_now(&mut self, command: Command) -> Option<Command> {
         match command {
+            Command::Once(id, command) => return self.obey_once(id, *command),
             Command::Create(ticket, what, if_exists) => {
                 return self.create(ticket, what, if_exists, None);
             }

@@ -33,6 +33,7 @@ mod purge;
 mod reasons;
 pub mod recovery;
 mod refill;
+mod repeated;
 mod requeue;
 mod reshard;
 mod resolving;
@@ -208,6 +209,8 @@ pub struct Core {
     missing: Needs,
     bulks: bulks::Bulks,
     schedules: schedules::Schedules,
+    /// Ids of calls whose answers are to be kept, by the tickets that these have.
+    calls: FxHashMap<u64, Box<[u8]>>,
     /// When rows of the audit are forgotten next.
     forgets_at: Micros,
     now: Micros,
@@ -263,6 +266,7 @@ impl Core {
             missing: Needs::default(),
             bulks: bulks::Bulks::default(),
             schedules: schedules::Schedules::default(),
+            calls: FxHashMap::default(),
             forgets_at: Micros::MIN,
             now: 0,
         }

@@ -96,6 +96,10 @@ impl Core {
                     }
                 }
             }
+            Command::Once(id, command) => {
+                say(Need::Call(id));
+                self.needs_of_command(command, say);
+            }
             Command::Create(..)
             | Command::CreateBatch(..)
             | Command::Again(..)

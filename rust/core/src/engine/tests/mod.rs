@@ -10,6 +10,7 @@ mod kept;
 mod limits;
 mod overloaded;
 mod placed;
+mod repeated;
 mod resharded;
 mod scheduled;
 mod staged;
