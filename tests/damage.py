@@ -129,6 +129,7 @@ async def make(store: Path, killed: Path) -> None:
                 "INSERT INTO sweep SELECT no, head FROM instance WHERE id = 'bad' AND "
                 "head > 0 LIMIT 1"
             )
+            conn.execute("INSERT INTO call VALUES (x'01', 1, 2, x'00')")
             # of one that was deleted: nothing of its history is left to be freed
             conn.execute("INSERT INTO grave VALUES ((SELECT max(seq) + 9 FROM journal), 99)")
 

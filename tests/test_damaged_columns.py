@@ -35,6 +35,8 @@ UNNOTICED = {
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
     "grave": {"head", "no"},
+    # Told to whoever repeats the call, and to nobody else.
+    "call": {"id", "at", "crc", "answer"},
     "failure": {"hour", "version", "step", "error", "count", "since", "example"},
     "ended": {"version", "complete", "errored", "terminated"},
     "attribute": {"key", "value", "no"},

@@ -20,7 +20,7 @@ from stepwell._values.plain import dumps
 HELLO = framed({"stepwell": PROTOCOL})
 KEY = b"k" * 16
 CODE = ["default", "waits", "1"]
-NEW = [None, None, 0, None, None, None]
+NEW = ["n", None, 0, None, None, None]
 
 
 @workflow
@@ -249,10 +249,10 @@ CHANGES = {
         "create", [["default", "waits", "9"], [None, None, 0, None, None, None], "raise"], KEY
     ],
     "a priority": [
-        "create", [CODE, [None, None, 999, *NEW[3:]], "raise"], KEY
+        "create", [CODE, ["n", None, 999, *NEW[3:]], "raise"], KEY
     ],
     "params that are no value": [
-        "create", [CODE, [None, b"\xff", *NEW[2:]], "raise"], KEY
+        "create", [CODE, ["n", b"\xff", *NEW[2:]], "raise"], KEY
     ],
     "attributes that are none": [
         "create", [CODE, [*NEW[:4], dumps([1]), None], "raise"], KEY

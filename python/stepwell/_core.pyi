@@ -656,6 +656,10 @@ class Core(Calls):
     def disarm(self, ticket: int) -> None: ...
 
     # From outside.
+    def once(self, id: bytes) -> None:
+        """The next call has this id: if one with it was made before, in this life of the core or
+        another of the last 15 minutes, and changed something, nothing is done, and the answer is
+        the one that it had. Creations must name their ids then."""
     def create(
         self,
         namespace: str,

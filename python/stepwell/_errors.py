@@ -462,8 +462,8 @@ class EngineClosed(StepwellError):
 
 
 class NoEngine(StepwellError):
-    """A `Client` found no engine of its store: none runs, or none that speaks the same version.
-    Nothing was asked of any."""
+    """A `Client` found no engine of its store: none runs, or none that speaks the same version. If
+    the call changes anything, none was asked."""
 
 
 class InternalError(StepwellError):

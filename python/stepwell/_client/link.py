@@ -2,8 +2,8 @@
 anew when it is lost.
 
 An engine may be away for a while: it restarts, or was killed. Whoever asks meanwhile waits, up to
-the client's timeout, and is told `NoEngine` then. What only reads is asked again by itself. What
-changes something is not, for whether it was done is not known; but it was not if it never went out.
+the client's timeout, and is told `NoEngine` then. Whoever did not hear an answer asks again by
+itself: each call that changes something has an id, under which an engine does it once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT, _LAST_WAIT = 0.02, 0.5
 """Seconds between two looks whether an engine is there."""
+REPEATED_SECONDS = 600
+"""So long a call is asked again under its id: engines know ids for 15 minutes."""
+_NOT_REPEATED = ("backup", "drain", "reshard")
+"""What is of the whole engine has no id that is kept."""
 
 
 class Patience:
@@ -157,24 +161,49 @@ class Link:
         packed = call.packed(args)
         patience = Patience(self)
         key = secrets.token_bytes(16) if call.changes else None
+        asked_at: float | None = None
         while True:
-            connection = await self._connected(patience)
             try:
+                connection = await self._connected(patience)
+                asked_at = asked_at or trio.current_time()
                 kind, value = await self._asked(connection, call.name, packed, key)
             except Lost as why:
-                if call.changes:
-                    raise EngineClosed(
-                        f"the engine of {self.store} was gone before it answered {call.name}; "
-                        "whether it was done is not known. Look, and ask again if it was not."
-                    ) from None
-                await patience.wait(why)
+                if call.changes and self._is_too_late(call.name, asked_at):
+                    raise self._unknown(call.name) from None
+                await self._waited(patience, why, call)
                 continue
+            except NoEngine:
+                if call.changes and asked_at is not None:
+                    raise self._unknown(call.name) from None
+                raise
             if kind == ANSWER:
                 return _understood(call.answer.unpack, value)
             error = _understood(unpacked_error, value)
             if not isinstance(error, EngineClosed):
                 raise error
-            await patience.wait(error)  # it ends; another one may come
+            await patience.wait(error)  # it ends, and did nothing; another one may come
+            asked_at = None
+
+    async def _waited(self, patience: Patience, why: Lost, call: Call) -> None:
+        try:
+            await patience.wait(why)
+        except NoEngine:
+            if call.changes:
+                raise self._unknown(call.name) from None
+            raise
+
+    @staticmethod
+    def _is_too_late(name: str, asked_at: float | None) -> bool:
+        """Whether an engine may not know any more that it was asked before."""
+        if name in _NOT_REPEATED:
+            return True
+        return asked_at is not None and trio.current_time() - asked_at > REPEATED_SECONDS
+
+    def _unknown(self, name: str) -> EngineClosed:
+        return EngineClosed(
+            f"the engine of {self.store} was gone before it answered {name}; whether it was done "
+            "is not known. Look, and ask again if it was not."
+        )
 
     async def _asked(
         self, connection: Connection, name: str, packed: list[Any], key: bytes | None

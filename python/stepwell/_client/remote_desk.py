@@ -3,7 +3,9 @@ it. See `_engine.desk`."""
 
 from __future__ import annotations
 
+import secrets
 import time
+import uuid
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -13,7 +15,7 @@ from .._values.codec import VALUE_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from .._engine.desk import Desk
+    from .._engine.desk import Code, Desk, Made, NewItem
     from .._engine.registry import Registry
     from .link import Link
 
@@ -73,6 +75,23 @@ class _RemoteDesk:
     def now(self) -> int:
         return time.time_ns() // 1_000
 
+    async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
+        """A repeat of it is known by the id, so it has one."""
+        made: tuple[int, str, bool] = await self._link.call(
+            CALLS["create"], [code, _named(item), if_exists]
+        )
+        return made
+
+    async def create_batch(
+        self, code: Code, items: list[NewItem], if_exists: str, *, waits: bool
+    ) -> list[Made]:
+        """As `create`."""
+        named = [_named(it) for it in items]
+        made: list[Made] = await self._link.call(
+            CALLS["create_batch"], [code, named, if_exists, waits]
+        )
+        return made
+
     async def registry(self) -> Registry:
         return await self._link.registry()
 
@@ -102,5 +121,15 @@ def _method(call: Call) -> Callable[..., Any]:
     return asked
 
 
+def _named(item: NewItem) -> NewItem:
+    """Returns a new instance with an id: a UUIDv7, as an engine would give it."""
+    if item[0] is not None:
+        return item
+    drawn = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    drawn = drawn & ~(0xF << 76 | 3 << 62) | 7 << 76 | 2 << 62
+    return (str(uuid.UUID(int=drawn)), *item[1:])
+
+
 for _name, _it in CALLS.items():
-    setattr(_RemoteDesk, _name, _method(_it))
+    if _name not in vars(_RemoteDesk):
+        setattr(_RemoteDesk, _name, _method(_it))

@@ -19,6 +19,7 @@ from .._codes import error_of
 from .._errors import EngineClosed, StepwellError
 from .._log import log
 from .._values.codec import as_plain
+from .callers import ONCE
 from .counted import Reason
 from .desk import LOOKED_AT_MAX, By, Order, Query, Refused
 from .draining import DRAINS
@@ -107,15 +108,29 @@ class BulkRuns:
         with self._ending(run), run.scope:
             await self._looked.wait()
             namespace, operation, workflow, filter, frontier, what = order
-            reply = await self._host.ask(
+            reply = await self._host.change(
                 self._host.core.begin_bulk, namespace, operation, workflow, filter, frontier, what,
                 by,
             )  # fmt: skip
             if reply.code:
                 raise error_of(reply.code, reply.data, workflow=workflow or "", namespace=namespace)
             run.number = reply.data
+            if ONCE.get() is not None and await self._was_begun(run, namespace):
+                return
             known = run.number if frontier is None else min(frontier, run.number)
             await self._do_all(run, order._replace(frontier=known), 0)
+
+    async def _was_begun(self, run: Run, namespace: str) -> bool:
+        """Whether somebody asked for it before, who did not hear that it had begun. Returns when it
+        has ended then."""
+        for other in self._runs - {run}:
+            if other.number == run.number:
+                await other.over.wait()
+                run.error, run.refused = other.error, other.refused
+                return True
+        core = self._host.core
+        reply = await self._host.ask(core.bulks, namespace, run.number, False, None, 1)
+        return any(row[-1] is not None for row in reply.data or ())
 
     async def _go_on(self, run: Run, order: Order, place: int) -> None:
         with self._ending(run), run.scope:

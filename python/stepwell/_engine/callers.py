@@ -11,6 +11,7 @@ before its turn never happens.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +32,8 @@ from .host import Reply
 if TYPE_CHECKING:
     from .host import Host
 
+ONCE: ContextVar[bytes | None] = ContextVar("once", default=None)
+"""The id of the call that somebody in another process makes, under which it is done once."""
 CALLS_AT_ONCE = ANSWERS_MAX
 """Calls that are submitted in one round of the loop: as many as are answered in one."""
 
@@ -38,10 +41,17 @@ CALLS_AT_ONCE = ANSWERS_MAX
 class _Call:
     """A call that has no answer yet; without a ticket it has not been submitted."""
 
-    __slots__ = ("_args", "_callers", "_submit", "task", "ticket")
+    __slots__ = ("_args", "_callers", "_once", "_submit", "task", "ticket")
 
-    def __init__(self, callers: Callers, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        callers: Callers,
+        submit: Callable[..., int],
+        args: tuple[Any, ...],
+        once: bytes | None = None,
+    ) -> None:
         self._callers = callers
+        self._once = once
         self.ticket: int | None = None
         self.task: trio.lowlevel.Task | None = None
         self._submit = submit
@@ -49,6 +59,8 @@ class _Call:
 
     def submit(self, task: trio.lowlevel.Task) -> None:
         """Submits it; the answer is for this task."""
+        if self._once is not None:
+            self._callers.host.core.once(self._once)
         self.ticket, self.task = self._submit(*self._args), task
         self._callers.host.tickets[self.ticket] = task
 
@@ -64,7 +76,7 @@ class _Creation(_Call):
     __slots__ = ("_raise_cancel",)
 
     def __init__(self, callers: Callers, submit: Callable[..., int], args: tuple[Any, ...]) -> None:
-        super().__init__(callers, submit, args)
+        super().__init__(callers, submit, args, ONCE.get())
         self._raise_cancel: Callable[[], NoReturn] | None = None
 
     def aborted(self, raise_cancel: Callable[[], NoReturn]) -> Abort:
@@ -111,6 +123,10 @@ class Callers:
             EngineClosed: The engine has stopped, or was closed meanwhile.
         """
         return self._answer(_Call(self, submit, args))
+
+    def change(self, submit: Callable[..., int], *args: Any) -> Awaitable[Reply]:
+        """As `ask`, for what changes something: once only, if whoever asks says so (`ONCE`)."""
+        return self._answer(_Call(self, submit, args, ONCE.get()))
 
     @enable_ki_protection
     async def let_in(self, create: Callable[..., int], *args: Any) -> Reply:

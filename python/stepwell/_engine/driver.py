@@ -104,6 +104,7 @@ class Driver:
         self.tickets: dict[int, Any] = {}
         self.callers = Callers(self)
         self.ask = self.callers.ask
+        self.change = self.callers.change
         self.let_in = self.callers.let_in
         self.watchers = Watchers(self)
         self.watch = self.watchers.watch

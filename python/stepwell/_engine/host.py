@@ -46,6 +46,7 @@ class Host(Protocol):
             them.
         runners: The bodies in memory, by number of their instance.
         ask: Calls the core, and waits for the answer.
+        change: The same for what changes something, and is done once if whoever asks says so.
     """
 
     core: Core
@@ -62,6 +63,7 @@ class Host(Protocol):
     observed: bool
     left: list[trio.lowlevel.Task]
     ask: Callable[..., Awaitable[Reply]]
+    change: Callable[..., Awaitable[Reply]]
 
     def arm(self, delay: int, then: Callable[[], None]) -> int:
         """Calls `then` after a delay in microseconds of the engine's clock."""

@@ -343,7 +343,7 @@ class OwnDesk:
     async def send_event(
         self, who: Who, kind: str, payload: bytes | None, dedup_id: str | None
     ) -> None:
-        await self._asked(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
+        await self._changed(who, self._driver.core.send_event, *who, kind, payload, dedup_id)
 
     async def request(
         self, who: Who, kind: str, payload: bytes | None, dedup_id: str, us: int
@@ -355,7 +355,7 @@ class OwnDesk:
         anew = []
         if core.peek(*who) == _BLOCKED:
             anew = await self._to_do_anew(who)
-        await self._asked(who, core.resume, *who, by, to_version, anew, only=_RESTS)
+        await self._changed(who, core.resume, *who, by, to_version, anew, only=_RESTS)
 
     async def _to_do_anew(self, who: Who) -> list[int]:
         """Returns the places of what is recorded of the steps that are at fault (R7). If others
@@ -368,14 +368,14 @@ class OwnDesk:
         return [it.seq for it in records if it.identity in steps]
 
     async def pause(self, who: Who, by: By) -> None:
-        await self._asked(who, self._driver.core.pause, *who, by)
+        await self._changed(who, self._driver.core.pause, *who, by)
 
     async def terminate(self, who: Who, why: str, undo: bool, by: By) -> None:
-        await self._asked(who, self._driver.core.terminate, *who, why, undo, by)
+        await self._changed(who, self._driver.core.terminate, *who, why, undo, by)
 
     async def restart(self, who: Who, beginning: Beginning, by: By) -> None:
         lost = rewinding.told(beginning)
-        await self._asked(who, self._driver.core.restart, *who, beginning, by, lost=lost)
+        await self._changed(who, self._driver.core.restart, *who, beginning, by, lost=lost)
 
     async def rewound(self, who: Who, beginning: Beginning) -> RestartPreview:
         answer = await self._asked(who, self._driver.core.rewind, *who, beginning)
@@ -387,14 +387,14 @@ class OwnDesk:
         return rewinding.preview(*found)
 
     async def delete(self, who: Who, by: By) -> None:
-        await self._asked(who, self._driver.core.delete, *who, by)
+        await self._changed(who, self._driver.core.delete, *who, by)
 
     async def retry_now(self, who: Who, by: By) -> None:
-        await self._asked(who, self._driver.core.retry_now, *who, by)
+        await self._changed(who, self._driver.core.retry_now, *who, by)
 
     async def set_priority(self, who: Who, priority: int, by: By) -> None:
         core = self._driver.core
-        await self._asked(who, core.set_priority, *who, priority, by, only=_QUEUED)
+        await self._changed(who, core.set_priority, *who, priority, by, only=_QUEUED)
 
     async def resolve(self, who: Who, step: Identity, outcome: Set, by: By) -> None:
         lost, core = rewinding.told(step, "ref"), self._driver.core
@@ -403,7 +403,7 @@ class OwnDesk:
         )
 
     async def start_now(self, who: Who, by: By) -> None:
-        await self._asked(who, self._driver.core.start_now, *who, by, only=_QUEUED)
+        await self._changed(who, self._driver.core.start_now, *who, by, only=_QUEUED)
 
     async def approvals(
         self,
@@ -424,7 +424,7 @@ class OwnDesk:
         self, request: str, of: Who, name: str, *, approved: bool, decision: bytes, by: By
     ) -> bool:
         decide = self._driver.core.decide
-        return bool(await self._asked(of, decide, request, *of, name, approved, decision, by))
+        return bool(await self._changed(of, decide, request, *of, name, approved, decision, by))
 
     async def audit(
         self,
@@ -448,7 +448,7 @@ class OwnDesk:
         changes: list[tuple[str, float | None]],
         by: By,
     ) -> None:
-        await self._asked(
+        await self._changed(
             Who(namespace, workflow or "", ""),
             self._driver.change_limits,
             namespace,
@@ -479,7 +479,7 @@ class OwnDesk:
         return [BulkRow._make(row) if len(row) > 2 else unreadable_bulk(*row) for row in rows]
 
     async def stop_bulk(self, number: int, by: By) -> None:
-        reply: Reply = await self._driver.ask(self._driver.core.stop_bulk, number, by)
+        reply: Reply = await self._driver.change(self._driver.core.stop_bulk, number, by)
         if reply.code not in ("", NOT_FOUND):  # it may have ended meanwhile
             raise error_of(reply.code, reply.data)
         self._driver.bulks.stopped(number)
@@ -545,7 +545,17 @@ class OwnDesk:
     async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "", only: str = "") -> Any:
         """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance,
         of what was `lost`, and which state it would have `only` been possible in."""
-        reply: Reply = await self._driver.ask(call, *args)
+        return self._answer(await self._driver.ask(call, *args), who, lost, only)
+
+    async def _changed(
+        self, who: Who, call: Any, *args: Any, lost: str = "", only: str = ""
+    ) -> Any:
+        """As `_asked`, for what changes something, which is done once only if whoever asks says
+        so."""
+        return self._answer(await self._driver.change(call, *args), who, lost, only)
+
+    @staticmethod
+    def _answer(reply: Reply, who: Who, lost: str, only: str) -> Any:
         if reply.code:
             raise error_of(reply.code, reply.data, lost=lost, only=only, **who._asdict())
         return reply.data

@@ -22,6 +22,7 @@ import trio
 from .._errors import EngineClosed, InternalError, InvalidConfig, StepwellError
 from .._log import log
 from . import socket_path
+from .callers import ONCE
 from .frames import FRAME_SECONDS, HELLO_MAX, PROTOCOL, BadFrame, Frames, framed
 from .vetting import vet
 from .wire import CALLS, Call, Garbled, packed_error
@@ -179,6 +180,7 @@ class Server:
         known.answer = [ERROR, packed_error(gone)]
         try:
             with known.scope:
+                ONCE.set(key)
                 known.answer = await self.do(call, args)
         finally:
             del self.under_way[key]

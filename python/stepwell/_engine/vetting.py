@@ -62,6 +62,8 @@ async def vet(desk: Here, call: Call, args: list[Any]) -> None:
     elif call.name == "decide":
         of: Who = by_name["of"]
         _vet_value(by_name["decision"], "decision", desk.value_bytes(of.namespace, of.workflow))
+    elif call.name == "set_priority":
+        names.priority(by_name["priority"])
     elif call.name == "resume" and by_name["to_version"] is not None:
         names.step_name(by_name["to_version"], "to_version")
     elif call.name.endswith("_schedule") or call.name == "firings":
@@ -84,8 +86,7 @@ def _vet_creation(desk: Here, code: Code, given: dict[str, Any]) -> None:
     items: list[NewItem] = given["items"] if "items" in given else [given["item"]]
     names.batch_size(len(items))
     for id, params, priority, start_at, attributes, keep in items:
-        if id is not None:
-            names.instance_id(id)
+        names.instance_id(id)  # a repeat of the call is known by it
         names.priority(priority)
         _vet_value(params, "params", most)
         for moment in (start_at, *(keep or ())):
