@@ -510,6 +510,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "EngineClosed InstanceErrored InstanceNotFound InstanceTerminated InvalidConfig "
         "InvalidName InvalidPayload InvalidState LimitReached NotSerializable RequestTimeout "
         "TooLarge",
+        "request",
     ),
     Operation(
         "instance.pause",

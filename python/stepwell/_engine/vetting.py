@@ -53,7 +53,7 @@ async def vet(desk: Here, call: Call, args: list[Any]) -> None:
     code = by_name.get("code")
     if isinstance(code, Code):
         _vet_creation(desk, code, by_name)
-    elif call.name == "send_event":
+    elif call.name in ("send_event", "request"):
         names.event_type(by_name["kind"])
         if by_name["dedup_id"] is not None:
             names.step_name(by_name["dedup_id"], "dedup_id")

@@ -475,6 +475,7 @@ impl Command {
             | Self::CreateBatch(ticket, ..)
             | Self::GiveUp(ticket)
             | Self::Send(ticket, ..)
+            | Self::Request(ticket, ..)
             | Self::Decide(ticket, _)
             | Self::SetLimits(ticket, _)
             | Self::OpenNamespace(ticket, ..)
