@@ -74,14 +74,12 @@ impl Core {
         };
         let known = self.batch.known.call(&id);
         if let Some(answer) = self.or_refuse(ticket, known)? {
-            let later = match Answer::parse(&answer) {
-                Some(answer) => self.answer_again(ticket, command, answer),
-                None => {
-                    let text = "the answer to a call is of a newer version".into();
-                    self.say(Note::refuse(ticket, codes::CORRUPT, Data::Text(text)));
-                    None
-                }
+            let Some(answer) = Answer::parse(&answer) else {
+                let text = "the answer to a call is of a newer version".into();
+                self.say(Note::refuse(ticket, codes::CORRUPT, Data::Text(text)));
+                return None;
             };
+            let later = self.answer_again(ticket, command, answer);
             return later.map(|it| Command::Once(id, Box::new(it)));
         }
         if self.answers_in_batch(&id) {
@@ -130,13 +128,13 @@ impl Core {
                     let any = numbers.iter().any(|it| *it != 0);
                     answered.push((*ticket, any.then_some(Answer::Created(numbers))));
                 }
-                Some(After::Kept(Some(ticket), _)) => {
-                    answered.push((*ticket, Some(Answer::Nothing)));
-                }
-                Some(After::Limits {
-                    ticket: Some(ticket),
-                    ..
-                }) => {
+                Some(
+                    After::Kept(Some(ticket), _)
+                    | After::Limits {
+                        ticket: Some(ticket),
+                        ..
+                    },
+                ) => {
                     answered.push((*ticket, Some(Answer::Nothing)));
                 }
                 Some(After::Compare { ticket, .. }) => answered.push((*ticket, None)),

@@ -155,6 +155,9 @@ impl From<Damaged> for Error {
 
 type Legible<T> = Result<T, Damaged>;
 
+/// What a call was answered.
+type CallAnswer = Box<[u8]>;
+
 /// What is known.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -166,7 +169,7 @@ pub struct Known {
     takings: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     histories: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     called: FxHashMap<InstanceNo, Legible<Vec<Row>>>,
-    calls: FxHashMap<Box<[u8]>, Legible<Option<Box<[u8]>>>>,
+    calls: FxHashMap<Box<[u8]>, Legible<Option<CallAnswer>>>,
     expired: Leaving,
 }
 
