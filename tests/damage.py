@@ -81,7 +81,13 @@ async def errs(step):
     await step.do(fails, retry=Retry.never)
 
 
-ALL = [runs, waits, asks, calls, sleeps, gives, errs]
+@workflow
+async def replies(step):
+    await (await step.wait_for_event("ask")).reply("yes")
+    return (await step.wait_for_event("go")).payload
+
+
+ALL = [runs, waits, asks, calls, sleeps, gives, errs, replies]
 IDS = ("bad", "good")
 LIMITS = Limits(create_rate=1000, create_burst=1000)
 
@@ -117,6 +123,11 @@ async def make(store: Path, killed: Path) -> None:
             await instance.wait_for_status("waiting")
             await instance.send_event("other", id, dedup_id="once")
             await (await engine.get(gives, id)).wait_for_status("complete")
+            asked = await engine.create(replies, id=id)
+            assert await asked.request("ask", dedup_id="once") == "yes"
+            await asked.wait_for_status("waiting")
+        daily = await engine.put_schedule(gives, "1 day", id="bad-daily", params=3)
+        await (await daily.trigger()).result()
         await engine.retry_now(waits, ids=list(IDS))
         await engine.set_limits(gives, concurrency=9, actor="ann", note="what the audit is to show")
         for end in ("", "-wal"):
@@ -220,6 +231,7 @@ def rows_of(conn: sqlite3.Connection, table: str) -> list[str]:
             "gives/bad-queued",
             "errs/bad",
             "runs/bad",
+            "replies/bad",
         )
         numbers = [bad[it] for it in wanted]
         return [

@@ -14,7 +14,7 @@ from contextlib import closing
 import damage
 import pytest
 import trio
-from damage import VALUES, asks, calls, errs, gives, open_engine, runs, sleeps, waits
+from damage import VALUES, asks, calls, errs, gives, open_engine, replies, runs, sleeps, waits
 
 from stepwell import Status, StepwellError, StoreCorrupt
 
@@ -96,6 +96,8 @@ class Look:
         bulks = (await self.engine.bulk.list()).items
         self.told += [it.filter for it in bulks if not it.operation]
         self.told += [it.result for it in (await self.engine.audit()).items if it.actor is None]
+        for it in await self.engine.schedules():
+            await self.ask(it.firings)
         assert "good" in [
             it.id for it in (await self.engine.list(attributes={"tier": "gold"})).items
         ]
@@ -106,7 +108,13 @@ class Look:
 
         await self.ask(send, id, of=id)
         await self.ask(send, f"child-of-{id}", of=id)
+        await self.ask(self.request, id, of=id)
         await self.ask(self.engine.approvals.approve, f"asks/{id}#ship#1", by="ann", of=id)
+
+    async def request(self, id):
+        asked = await self.engine.get(replies, id)
+        assert await asked.request("ask", dedup_id="once") == "yes"
+        await asked.send_event("go", 7)
 
     async def end(self, code, id, output):
         instance = await self.engine.get(code, id)
@@ -139,7 +147,7 @@ async def look(store, caplog) -> list[str]:
             for code, of, output in (
                 (runs, id, 1), (waits, id, 7), (waits, f"child-of-{id}", 7), (asks, id, "ann"),
                 (calls, id, 7), (sleeps, id, 1), (gives, id, 2), (gives, f"{id}-queued", 1),
-                (errs, id, None),
+                (errs, id, None), (replies, id, 7),
             ):  # fmt: skip
                 await look.ask(look.end, code, of, output, of=of if code is not errs else "bad")
         assert await engine.call(gives, 5, id="new") == 5
