@@ -124,7 +124,9 @@ async def test_an_export_says_what_there_is_in_plain_data(store):
         (raises, True, "it was complete at the end of that, and is errored now"),
     ],
 )  # fmt: skip
-async def test_code_that_does_not_fit_is_found_in_the_words_of_the_engine(store, code, ended, text):
+async def test_i5_code_that_does_not_fit_is_found_in_the_words_of_the_engine(
+    store, code, ended, text
+):
     history = await exported(store, order, goes_on=ended)
     with pytest.raises(Nondeterminism) as found:
         await check_replay(code, [history])

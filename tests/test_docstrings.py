@@ -5,6 +5,7 @@ import builtins
 import importlib
 import inspect
 import re
+from types import ModuleType
 
 import pytest
 import trio
@@ -26,13 +27,18 @@ def _public():
 DOCUMENTED = [(name, doc) for name, thing in _public() if (doc := inspect.getdoc(thing))]
 
 
+def _module(name: str) -> ModuleType | None:
+    """Returns a module, one that nobody has imported yet too."""
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
 def _exists(name: str) -> bool:
     first, *rest = name.split(".")
     found = vars(stepwell).get(
         first, vars(builtins).get(first, {"trio": trio, "stepwell": stepwell}.get(first))
     )
     for part in rest:
-        found = getattr(found, part, None) or importlib.util.find_spec(f"stepwell.{part}")
+        found = getattr(found, part, None) or _module(f"stepwell.{part}")
     return found is not None
 
 

@@ -578,7 +578,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "call",
         "commit",
         "EngineClosed InstanceNotFound InvalidConfig InvalidState NotSerializable TooLarge",
-        "resolve value_bytes",
+        "resolve",
     ),
     Operation(
         "instance.start_now",

@@ -12,7 +12,7 @@ from .._types import STATUSES
 from .._values import names
 from .._values.codec import Undecodable, as_plain, codec
 from .._values.durations import to_us
-from .desk import By, Code, Order, Query, Who
+from .desk import By, Code, Order, Query, Set, Who
 from .many import RATE_MAX
 from .schedule_times import check_range, checked
 
@@ -62,6 +62,10 @@ async def vet(desk: Here, call: Call, args: list[Any]) -> None:
     elif call.name == "decide":
         of: Who = by_name["of"]
         _vet_value(by_name["decision"], "decision", desk.value_bytes(of.namespace, of.workflow))
+    elif call.name == "resolve":
+        stuck: Who = by_name["who"]
+        outcome: Set = by_name["outcome"]
+        _vet_value(outcome.payload, "value", desk.value_bytes(stuck.namespace, stuck.workflow))
     elif call.name == "set_priority":
         names.priority(by_name["priority"])
     elif call.name == "resume" and by_name["to_version"] is not None:
