@@ -20,6 +20,7 @@ from stepwell import (
     NotSerializable,
     Redacted,
     Retry,
+    StepRef,
     aio,
     current_step,
     sync,
@@ -516,6 +517,28 @@ async def test_what_a_schedule_is_and_what_it_creates_is_sealed(tmp_path):
     assert PLAIN.encode() not in raw(store)
 
 
+async def test_an_approval_in_a_branch_is_decided_and_a_stuck_step_resolved():
+    @workflow(name="branches")
+    async def branches(step):
+        async def asks(name: str) -> str:
+            return (await step.wait_for_approval(name)).metadata
+
+        decided = await step.each(asks, ["a/b", "c#d"])
+        return [*decided, await step.do(declined, retry=Retry(delay="1 hour"), as_type=str)]
+
+    async with open_test_engine([branches], codec=ring(), autojump=False) as engine:
+        instance = await engine.create(branches)
+        while len(asked := (await engine.approvals.list()).items) < 2:
+            pass
+        for it in asked:
+            await engine.approvals.approve(it.id, by="me", metadata=it.name)
+        while "attempt_failed" not in {it.status for it in await instance.history()}:
+            pass
+        await engine.crash()
+        await instance.resolve(StepRef("declined"), PLAIN)
+        assert await instance.result() == ["a/b", "c#d", PLAIN]
+
+
 async def test_a_request_and_its_answer_are_sealed(tmp_path):
     @workflow(name="answers")
     async def answers(step):
@@ -537,6 +560,7 @@ async def test_a_request_and_its_answer_are_sealed(tmp_path):
 
 
 OPEN = {
+    "once": "it is the id of a call",
     "set_attributes": "attributes are what instances are listed by",
     "list": "the same",
 }

@@ -181,4 +181,9 @@ def name_in(place: str) -> str | None:
     found = re.fullmatch(_PLACE, place)  # compiled when it is first asked for
     if found is None:
         return None
-    return re.sub(_ESCAPE, lambda it: chr(int(it[0][1:], 16)), found[1])
+    return unescaped(found[1])
+
+
+def unescaped(text: str) -> str:
+    """Returns a text without its escapes."""
+    return re.sub(_ESCAPE, lambda it: chr(int(it[0][1:], 16)), text)

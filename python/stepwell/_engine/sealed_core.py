@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .. import _core
+from .._body.branch import unambiguous, unescaped
 from .._core import (
     ABANDONED,
     APPROVAL,
@@ -58,8 +59,19 @@ def passed_through(core: Core, codec: Codec | None) -> Core:
     return core if codec is None else cast("Core", SealedCore(core, codec))
 
 
+def _place_in(approval_id: str) -> str:
+    """Returns where in an instance an approval is asked for, as its id says. Old instances have ids
+    without escapes."""
+    return unescaped(approval_id.partition("#")[2].rpartition("#")[0])
+
+
+def _place_of(branch: str, name: str) -> str:
+    """Returns the same of an operation."""
+    return unescaped(f"{branch}/{unambiguous(name)}" if branch else unambiguous(name))
+
+
 class _Body:
-    """A body in memory: whose it is, and which of its waits are for approvals, by name."""
+    """A body in memory: whose it is, and which of its waits are for approvals, by place."""
 
     __slots__ = ("approvals", "who")
 
@@ -141,7 +153,7 @@ class SealedCore:
         number = self._core.wait_approval(
             no, incarnation, begun, branch, name, count, approval_id, detail, until
         )
-        body.approvals[number] = name
+        body.approvals[number] = _place_in(approval_id)
         return number
 
     def call(
@@ -285,12 +297,23 @@ class SealedCore:
         payload = self._sealer.seal((namespace, workflow, id), event(type), payload)
         return self._core.request(namespace, workflow, id, type, payload, dedup_id)
 
+    def resolve(
+        self, namespace: str, workflow: str, id: str, operation: Any, failed: bool, payload: bytes,
+        by: Any,
+    ) -> int:  # fmt: skip
+        """See `Core.resolve`."""
+        verdict = GAVE_UP if failed else OK
+        payload = self._sealed_record((namespace, workflow, id), operation, verdict, payload)
+        return self._core.resolve(namespace, workflow, id, operation, failed, payload, by)
+
     def decide(
         self, approval_id: str, namespace: str, workflow: str, id: str, name: str, approved: bool,
         decision: bytes, by: Any,
     ) -> int:  # fmt: skip
         """See `Core.decide`."""
-        decision = self._sealer.seal((namespace, workflow, id), ("decision", name), decision)
+        decision = self._sealer.seal(
+            (namespace, workflow, id), ("decision", _place_in(approval_id)), decision
+        )
         return self._core.decide(approval_id, namespace, workflow, id, name, approved, decision, by)
 
     def begin_bulk(
@@ -328,7 +351,7 @@ class SealedCore:
             payloads = [
                 self._sealer.seal(
                     (namespace, workflow, id),
-                    event(text or "") if approval is None else ("decision", approval[1]),
+                    event(text or "") if approval is None else ("decision", _place_in(approval[0])),
                     payload,
                 )
                 for _, workflow, id, approval in items
@@ -419,7 +442,7 @@ class SealedCore:
         no, _, namespace, workflow, _, id, params = start[:7]
         records, waits = start[12:14]
         body = self._bodies[no] = _Body((namespace, workflow, id))
-        body.approvals = {it[0]: it[3] for it in waits if it[1] == APPROVAL}
+        body.approvals = {it[0]: _place_of(*it[2:4]) for it in waits if it[1] == APPROVAL}
         params = self._sealer.open(body.who, PARAMS, params)
         records = tuple(self._record(body.who, it) for it in records)
         return sort, (*start[:6], params, *start[7:12], records, *start[13:])
@@ -493,7 +516,7 @@ class SealedCore:
         id, namespace, workflow, instance, name, detail, asked_at, until, status, decision, n = it
         who = (namespace, workflow, instance)
         detail = self._sealer.open(who, ("detail", name), detail)
-        decision = self._sealer.open(who, ("decision", name), decision)
+        decision = self._sealer.open(who, ("decision", _place_in(id)), decision)
         return (
             id, namespace, workflow, instance, name, detail, asked_at, until, status, decision, n,
         )  # fmt: skip
@@ -520,7 +543,7 @@ class SealedCore:
         elif kind == EVENT and verdict == OK:
             opened = self._sealer.open(who, event(record[11] or ""), payload)
         elif kind == APPROVAL and verdict == OK:
-            opened = self._sealer.open(who, ("decision", record[3]), payload)
+            opened = self._sealer.open(who, ("decision", _place_of(*record[2:4])), payload)
         elif kind == UNDO and verdict == STARTED:  # why it undoes its steps
             opened = self._sealer.open_failure(who, OUTPUT, payload)
         elif kind == REPLIED and verdict == OK:
