@@ -1,6 +1,8 @@
 """Following what happens: `Instance.watch` and `Engine.changes`."""
 
 import asyncio
+import contextlib
+import sqlite3
 
 import pytest
 import trio
@@ -171,13 +173,37 @@ async def test_changes_tell_each_instance_in_the_state_that_it_is_in():
         async with engine.changes(cursor=found[-1].cursor) as changes:
             (again,) = await read(changes, lambda it: True)
             assert again == ended
+        other = await engine.create(waits, id="b")
+        await other.wait_for_status("waiting")
         await engine.crash()
         async with engine.changes(cursor=ended.cursor) as changes:
-            (reset,) = await read(changes, lambda it: True)
-            assert (reset.kind, reset.id, reset.status) == ("reset", None, None)
-            await engine.create(waits, id="b")
-            (new,) = await read(changes, lambda it: True)
-            assert new.id == "b"
+            found = await read(changes, lambda it: it.status is Status.WAITING)
+            assert {it.id for it in found} == {"b"}
+            await engine.create(waits, id="c")
+            assert (await read(changes, lambda it: it.id == "c"))[-1].kind == "status"
+
+
+async def test_a_cursor_of_changes_that_is_not_known_any_more_is_told(tmp_path):
+    async def reset(engine, cursor: str) -> None:
+        async with engine.changes(cursor=cursor) as changes:
+            (told,) = await read(changes, lambda it: True)
+            assert (told.kind, told.id, told.status) == ("reset", None, None)
+            it = await engine.create(waits)
+            found = await read(changes, lambda told: told.id == it.id)
+            assert {told.kind for told in found} == {"status"}
+
+    async with open_test_engine(workflows=[waits], store=tmp_path / "s.db") as engine:
+        async with engine.changes() as changes:
+            await engine.create(waits, id="a")
+            (first,) = await read(changes, lambda it: True)
+        epoch, _, place = first.cursor.partition("-")
+        await reset(engine, f"{epoch}-{int(place, 16) + 1_000:x}")
+        await reset(engine, f"{int(epoch, 16) + 1:x}-{place}")
+    # the row of the first commits is lost, and with it what came before what is left
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as conn, conn:
+        conn.execute("UPDATE meta SET value = x'00' WHERE name = 'changes/001'")
+    async with open_test_engine(workflows=[waits], store=tmp_path / "s.db") as engine:
+        await reset(engine, first.cursor)
 
 
 def test_blocking_programs_and_those_on_asyncio_follow_too(tmp_path):

@@ -850,6 +850,8 @@ class Core(Calls):
         """As `watch`; RECORDED and PROGRESS notes come, too."""
     def ignore(self, no: int) -> None:
         """Takes one `listen` back."""
+    def change_epoch(self) -> int:
+        """What tells the places of changes of this store from those of another."""
     def await_change(self, place: int) -> bool:
         """Whether the place of the last change is another by now; if not, a NEWS note comes with
         the next."""
@@ -928,8 +930,8 @@ class Core(Calls):
     def changes(self, namespace: str, place: int, limit: int) -> int:
         """REPLY data: (whether something between this place and these is not known any more,
         list[(place, workflow, id, status, updated_at)] of instances that changed after it, each
-        once and as it is now, the place up to which that is all). Places mean something within one
-        life of a core."""
+        once and as it is now, the place up to which that is all). Places go on over the
+        lives of a store."""
     def asked(self, namespace: str, workflow: str, id: str, dedup_id: str) -> int:
         """REPLY data: (Row with payloads, whether an event with this `dedup_id` came that wants an
         answer, the answer or None if there is none yet), or None."""

@@ -8,7 +8,6 @@ the core says has a slot, and is the `Port` through which runners submit. It dec
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -177,7 +176,7 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
-        self.epoch = secrets.token_hex(4)
+        self.epoch = f"{core.change_epoch():x}"
         self.found = core.found()
         warn_of(core.suspected())
         tell_unreadable(core.unreadable())

@@ -180,9 +180,10 @@ class Finds:
         changes: …`. Each that is new or in another state is told with the state that it is in when
         somebody looks; states between may be skipped.
 
-        Of at least 65,536 instances it is known when they changed last. Whoever comes with an older
-        cursor, or one of before the engine opened, is told "reset", and then what comes from there
-        on: what it follows it has to look at anew.
+        Of 65,536 instances it is known when they changed last, and after a restart of what the last
+        4,096 commits changed that changed any. Whoever comes with an older cursor, or one of
+        another store, is told "reset", and then what comes from there on: what it follows it has to
+        look at anew.
 
         Args:
             cursor: Of the last change that was read; None: what comes from now on.

@@ -45,7 +45,7 @@ KEPT_MAX = 256
 PAGE = 500
 """Changes that are asked for at once."""
 _PLACE = re.compile(r"([0-9a-f]{1,16})\.([a-z_]*)", re.ASCII)
-_CHANGE = re.compile(r"([0-9a-f]{8})-([0-9a-f]{1,16})", re.ASCII)
+_CHANGE = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16})", re.ASCII)
 
 
 class Listener(Protocol):

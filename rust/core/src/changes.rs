@@ -4,6 +4,7 @@
 //! something: nobody looks in vain. It knows numbers only, so that a change costs little while
 //! nobody follows; what an instance is at, the store says. Of more than [`KEPT`] instances the
 //! oldest changes are forgotten, and whoever had not been told of those yet has to look anew.
+//! Places go on where an earlier life of the store left them, with what it wrote down of its last.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub struct Since {
 /// The last changes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
+    /// Tells the places of one store from those of another.
+    pub(crate) epoch: u64,
     last: ChangeNo,
     /// No place up to this one is complete.
     forgotten: ChangeNo,
@@ -41,6 +44,20 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// An earlier life of the store wrote these down; the first has this place.
+    pub(crate) fn restore(
+        &mut self,
+        epoch: u64,
+        first: ChangeNo,
+        some: impl Iterator<Item = InstanceNo>,
+    ) {
+        self.epoch = epoch;
+        (self.last, self.forgotten) = (first - 1, first - 1);
+        for no in some {
+            self.add(no);
+        }
+    }
+
     /// An instance has changed.
     pub(crate) fn add(&mut self, no: InstanceNo) {
         self.last += 1;

@@ -285,6 +285,22 @@ impl Tally {
         !moved.is_empty() && inner.changes.take_awaited()
     }
 
+    /// An earlier life of the store wrote these changes down: see [`Changes::restore`].
+    pub(crate) fn restore_changes(
+        &self,
+        epoch: u64,
+        first: changes::ChangeNo,
+        some: impl Iterator<Item = InstanceNo>,
+    ) {
+        self.0.lock().changes.restore(epoch, first, some);
+    }
+
+    /// Returns what tells the places of changes of this store from those of another.
+    #[must_use]
+    pub fn change_epoch(&self) -> u64 {
+        self.0.lock().changes.epoch
+    }
+
     /// Returns at most so many of the changes after a place.
     #[must_use]
     pub fn changes(&self, place: changes::ChangeNo, limit: usize) -> Since {

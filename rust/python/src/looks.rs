@@ -107,6 +107,10 @@ impl Core {
         asked.map_err(|_| unusable(&self.engine))
     }
 
+    fn change_epoch(&self) -> u64 {
+        self.engine.change_epoch()
+    }
+
     fn await_change(&self, place: u64) -> bool {
         self.engine.await_change(place)
     }

@@ -22,8 +22,6 @@ struct News {
     created: VecDeque<(Box<NewInstance>, Outcome)>,
     /// Instances that are deleted.
     gone: Vec<InstanceNo>,
-    /// Instances that are new, or may be in another state.
-    moved: Vec<InstanceNo>,
     /// New states, to be told when they are shown.
     changed: Vec<(InstanceNo, Transition)>,
 }
@@ -32,6 +30,7 @@ impl Core {
     /// Applies the batch to memory. `outcomes` are the store's answers to [`Core::ops`].
     pub fn apply(&mut self, outcomes: &[Outcome]) -> Applied {
         let mut applied = Applied::default();
+        let moved = self.take_changes();
         let mut steps = std::mem::take(&mut self.batch.steps);
         self.batch.unjudged.clear();
         self.batch.approvals.clear();
@@ -44,14 +43,6 @@ impl Core {
         for Step { op, then } in steps.drain(..) {
             let op = op.map(|op| (op, answers.next().expect("one answer per operation")));
             if let Some((op, outcome)) = &op {
-                match (op, outcome) {
-                    (Op::Create(new), Outcome::Done(_)) => news.moved.push(new.no),
-                    (Op::CreateChildren(new, ..), Outcome::Done(_)) => {
-                        news.moved.extend(new.iter().map(|it| it.no));
-                    }
-                    (Op::Status(no, ..) | Op::Restart(no, ..), _) => news.moved.push(*no),
-                    _ => {}
-                }
                 if is_heard {
                     applied.notes.extend(self.overheard(op, *outcome));
                 }
@@ -65,7 +56,7 @@ impl Core {
         for key in self.batch.shown.drain(..) {
             self.registry.show(key);
         }
-        if self.show_counts(&news.moved) {
+        if self.show_counts(&moved) {
             applied.notes.push(Note::News);
         }
         // After that, so that whoever watches and then looks misses nothing.

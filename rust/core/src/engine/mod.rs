@@ -16,6 +16,7 @@ mod audited;
 mod batch;
 mod body;
 mod bulks;
+mod changed;
 mod children;
 mod code;
 mod count;
@@ -201,6 +202,7 @@ pub struct Core {
     rooms: room::Rooms,
     waiting: u64,
     counts: Counts,
+    changed: changed::Changed,
     purges: Purges,
     generated: Generated,
     mail: Mail,
@@ -257,6 +259,7 @@ impl Core {
             rooms: room::Rooms::default(),
             waiting: 0,
             counts: Counts::default(),
+            changed: changed::Changed::default(),
             generated: Generated::default(),
             mail: Mail::default(),
             batch: Batch {
@@ -361,6 +364,7 @@ impl Core {
         self.keep_ended();
         self.keep_rates();
         self.forget_audit();
+        self.keep_changes();
         if let Some(ceiling) = self.sequence.raise() {
             let value = ceiling.to_le_bytes().into();
             self.push(Op::Meta(SETTING.into(), value));

@@ -44,6 +44,7 @@ impl Core {
         self.load_limits(facts)?;
         self.count_ended(facts)?;
         self.count_failures(facts)?;
+        self.find_changes(facts)?;
         let domain = self.domain.clone();
         let mut loading = Loading {
             core: self,

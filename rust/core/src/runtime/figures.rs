@@ -85,6 +85,12 @@ impl Engine {
         self.ask(Question::Changes(namespace.into(), since))
     }
 
+    /// Returns what tells the places of changes of this store from those of another.
+    #[must_use]
+    pub fn change_epoch(&self) -> u64 {
+        self.shared.tally.change_epoch()
+    }
+
     /// Returns whether there is a change after a place; if not, there will be a note of the next.
     #[must_use]
     pub fn await_change(&self, place: ChangeNo) -> bool {
