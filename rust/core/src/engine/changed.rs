@@ -1,9 +1,10 @@
 //! Which instances changed, for whoever follows over a restart of the engine.
 //!
 //! Each commit that brings an instance into another state says so in one row: the place of the
-//! first change, and whose they are. There are so many rows, used in turn, so what is kept is
-//! bounded and nothing is ever deleted. What does not fit together, or cannot be read, counts as
-//! forgotten, and whoever followed before that is told to look anew.
+//! first change, how many there are, and whose they are unless those are too many. There are so
+//! many rows, used in turn, so what is kept is bounded and nothing is ever deleted. What is not
+//! said, does not fit together, or cannot be read, counts as forgotten, and whoever followed before
+//! that is told to look anew.
 
 use super::{Core, Facts};
 use crate::changes::ChangeNo;
@@ -13,6 +14,8 @@ use crate::store::{Error, Op};
 
 /// Commits whose changes are kept.
 const ROWS: u64 = 4_096;
+/// Instances that one row names at most: so all rows together have 4 million, in some 16 MiB.
+const NAMED: usize = 1_024;
 /// The setting that tells the changes of one store from those of another.
 const EPOCH: &str = "changes";
 
@@ -33,32 +36,48 @@ pub(super) struct Changed {
 struct Written {
     row: u64,
     first: ChangeNo,
+    count: u64,
+    /// Whose they are; none: of too many.
     some: Vec<InstanceNo>,
 }
 
 impl Written {
     fn bytes(&self) -> Box<[u8]> {
         let mut to = Pen(Vec::new());
-        to.number(self.row).number(self.first);
-        for no in &self.some {
-            to.number(*no);
+        to.number(self.row).number(self.first).number(self.count);
+        if self.some.len() <= NAMED {
+            for no in &self.some {
+                to.number(*no);
+            }
         }
         to.0.into()
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut from = Eye(bytes);
-        let (row, first) = (from.number().ok()?, from.number().ok()?);
+        let mut number = || from.number().ok();
+        let (row, first, count) = (number()?, number()?, number()?);
         let mut some = Vec::new();
         while !from.0.is_empty() {
             some.push(from.number().ok()?);
         }
-        Some(Self { row, first, some })
+        Some(Self {
+            row,
+            first,
+            count,
+            some,
+        })
     }
 
     /// The place of the first change that comes after these.
     fn end(&self) -> ChangeNo {
-        self.first + self.some.len() as u64
+        self.first.saturating_add(self.count)
+    }
+
+    /// Whether it says whose they are, and what comes next goes on from it.
+    fn leads_to(&self, next: Option<&Self>) -> bool {
+        let goes_on = |it: &Self| self.row + 1 == it.row && self.end() == it.first;
+        self.some.len() as u64 == self.count && next.is_none_or(goes_on)
     }
 }
 
@@ -85,7 +104,13 @@ impl Core {
             return;
         }
         let (row, first) = (self.changed.row, self.changed.last + 1);
-        let written = Written { row, first, some };
+        let count = some.len() as u64;
+        let written = Written {
+            row,
+            first,
+            count,
+            some,
+        };
         self.changed.row += 1;
         self.push(Op::Meta(setting(row), written.bytes()));
         self.changed.batch = Some(written.some);
@@ -117,19 +142,17 @@ impl Core {
             }
         }
         all.sort_unstable_by_key(|it| it.row);
-        let fits =
-            |pair: &[Written]| pair[0].row + 1 == pair[1].row && pair[0].end() == pair[1].first;
-        let gap = all.windows(2).rposition(|pair| !fits(pair));
-        let whole = &all[gap.map_or(0, |it| it + 1)..];
-        if let (Some(first), Some(last)) = (whole.first(), whole.last()) {
-            (self.changed.row, self.changed.last) = (last.row + 1, last.end() - 1);
-            let some = whole.iter().flat_map(|it| &it.some).copied();
-            self.tally()
-                .restore_changes(self.changed.epoch, first.first, some);
-        } else {
-            self.tally()
-                .restore_changes(self.changed.epoch, 1, std::iter::empty());
+        let next = all.last().map_or(1, Written::end);
+        self.changed.row = all.last().map_or(0, |it| it.row + 1);
+        self.changed.last = next - 1;
+        let mut at = all.len();
+        while at > 0 && all[at - 1].leads_to(all.get(at)) {
+            at -= 1;
         }
+        let first = all.get(at).map_or(next, |it| it.first);
+        let some = all[at..].iter().flat_map(|it| &it.some).copied();
+        self.tally()
+            .restore_changes(self.changed.epoch, first, some);
         Ok(())
     }
 }
