@@ -113,7 +113,9 @@ class Look:
 
     async def request(self, id):
         asked = await self.engine.get(replies, id)
-        assert await asked.request("ask", dedup_id="once") == "yes"
+        # nobody answers one that is not known any more
+        with trio.move_on_after(10 if "good" in id else 0.05):
+            assert await asked.request("ask", dedup_id="once") == "yes"
         await asked.send_event("go", 7)
 
     async def end(self, code, id, output):
