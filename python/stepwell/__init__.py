@@ -3,19 +3,24 @@
 A workflow is a plain async function made of named steps. Every step's outcome is durable; after a
 crash the function is run again from the top and finished steps answer from the store.
 
-    @workflow               makes one of `async def f(step, params)`; all that its body awaits is
-    `step.…`: see `Step` Engine(store, …)        runs workflows: `async with Engine(…) as engine`,
-    in a trio program engine.create, .call    begin an instance; `Instance` says how it stands and
-    what came of it Client(store)           the engine of another process: the same methods
-    run(engine, main)       an engine as a whole program aio, sync
-    modules with the same API for asyncio and for blocking programs testing                 an
-    engine on virtual time that crashes on demand, for tests
+    @workflow               makes one of `async def f(step, params)`; all that its body awaits
+                            is `step.…`: see `Step`
+    Engine(store, …)        runs workflows: `async with Engine(…) as engine`, in a trio program
+    engine.create, .call    begin an instance; `Instance` says how it stands and what came of it
+    Client(store)           the engine of another process: the same methods
+    run(engine, main)       an engine as a whole program
+    aio, sync               modules with the same API for asyncio and for blocking programs
+    testing                 an engine on virtual time that crashes on demand, for tests
+    crypto, prometheus      what is stored encrypted; counters: extras, each with a package
 
-    Retry, step_options     how often a step is tried, how long it may take current_step()
-    in the function of a step: its attempt, its idempotency key, report, heartbeat, save Limits,
-    NewInstance     what is given; Status, InstanceStatus, StepRecord, Event, Approval … what comes
-    back StepwellError           every error of the API is one; StepFailed, StepTimeout … are what a
-    body may catch
+    Retry, step_options     how often a step is tried, how long it may take
+    Undo                    what takes back what a step did
+    current_step()          in the function of a step: its attempt, its idempotency key, report,
+                            heartbeat, save
+    Limits, NewInstance     what is given; Status, InstanceStatus, StepRecord, Event, Approval …
+                            what comes back
+    StepwellError           every error of the API is one; StepFailed, StepTimeout … are what a
+                            body may catch
 
 Names that begin with an underscore are nobody's business, and may change.
 """
