@@ -173,7 +173,7 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
             and isinstance(member.target, ast.Name)
             and not member.target.id.startswith("_")
         ):
-            body.append(ast.AnnAssign(member.target, member.annotation, None, 1))
+            body.append(attribute(node, member.target.id, member.annotation))
     if node.name in ("Engine", "Client"):
         body += manager(module, node.name)
     if node.name == "Instance":
@@ -181,6 +181,14 @@ def class_of(node: ast.ClassDef, module: str) -> ast.ClassDef:
     bases = [it for it in node.bases if not (isinstance(it, ast.Name) and it.id == "ABC")]
     name = "_" + node.name if node.name in PRIVATE else node.name
     return ast.ClassDef(name, bases, [], body or [ast.Expr(ast.Constant(...))], [], type_params=[])
+
+
+def attribute(of: ast.ClassDef, name: str, type: ast.expr) -> ast.stmt:
+    """Returns an attribute as a front has it: it can be read, and of a tuple it is a field."""
+    if any(ast.unparse(it) == "NamedTuple" for it in of.bases):
+        return ast.AnnAssign(ast.Name(name), type, None, 1)
+    (read,) = ast.parse(f"@property\ndef {name}(self) -> {ast.unparse(type)}: ...").body
+    return read
 
 
 def stub(module: str) -> str:

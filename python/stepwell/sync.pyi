@@ -716,21 +716,34 @@ class Schedule:
         updated_at: When what it is was changed last.
     """
 
-    id: str
-    workflow: str
-    version: str | None
-    when: str | timedelta
-    timezone: str
-    catch_up: CatchUp
-    overlap: Overlap
-    jitter: timedelta
-    paused_at: datetime | None
-    next_at: datetime | None
-    queued: int
-    has_code: bool
-    created_at: datetime
-    updated_at: datetime
-
+    @property
+    def id(self) -> str: ...
+    @property
+    def workflow(self) -> str: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def when(self) -> str | timedelta: ...
+    @property
+    def timezone(self) -> str: ...
+    @property
+    def catch_up(self) -> CatchUp: ...
+    @property
+    def overlap(self) -> Overlap: ...
+    @property
+    def jitter(self) -> timedelta: ...
+    @property
+    def paused_at(self) -> datetime | None: ...
+    @property
+    def next_at(self) -> datetime | None: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def has_code(self) -> bool: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
     def pause(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Lets it fire no more until it is resumed. Its instances go on, and what waits in its
         queue stays there.
