@@ -10,8 +10,10 @@ from stepwell import (
     EngineClosed,
     InstanceNotFound,
     InvalidConfig,
+    InvalidName,
     InvalidState,
     NewInstance,
+    Retry,
     workflow,
 )
 from stepwell.testing import open_test_engine
@@ -302,3 +304,61 @@ async def test_it_is_kept_for_thirty_days(opened):
         with pytest.raises(InvalidConfig, match="no bulk has the id"):
             await engine.bulk.get(result.id)
         assert (await engine.audit()).items[0].operation == "pause"
+
+
+@pytest.mark.parametrize("chosen", ["reason", "ids"])
+async def test_r7_who_is_resumed_with_many_tries_anew_what_its_body_failed_of(chosen, tmp_path):
+    ran = {"a": 0, "b": 0, "c": 0}
+
+    async def charge(id: str) -> int:
+        ran[id] += 1
+        if ran[id] == 1:
+            raise ValueError("key expired")
+        return ran[id]
+
+    @workflow(on_error="blocked")
+    async def pays(step):
+        first = await step.do(charge, step.instance.id, retry=Retry.never)
+        return first, await step.wait_for_event("go")
+
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[pays], store=store, autojump=False) as engine:
+        batch = [NewInstance(id=id) for id in ran]
+        instances = (await engine.create_batch(pays, batch)).created
+        for it in instances:
+            await it.wait_for_status("blocked")
+        given = {"reason": "body_failed"} if chosen == "reason" else {"ids": list(ran)}
+        result = await engine.resume(pays, **given)
+        assert (result.done, result.errors) == (3, [])
+        for it in instances:
+            await it.wait_for_status("waiting")
+        assert ran == {"a": 2, "b": 2, "c": 2}
+
+
+async def test_l12_many_go_on_as_another_version(tmp_path):
+    def shop(version: str):
+        @workflow(name="shop", version=version, on_error="blocked")
+        async def shop(step):
+            await step.wait_for_event("go")
+            if version == "1":
+                raise KeyError("typo")
+            return version
+
+        return shop
+
+    one, two = shop("1"), shop("2")
+    store = str(tmp_path / "s.db")
+    async with open_test_engine(workflows=[one, two], store=store, autojump=False) as engine:
+        with pytest.raises(InvalidName, match="to_version"):
+            await engine.resume(one, status="blocked", to_version="")
+        instances = await made(engine, 70, one)
+        for it in instances:
+            await it.send_event("go")
+            await it.wait_for_status("blocked")
+        absent = await engine.resume(ids=["shop-0"], workflow="shop", to_version="3")
+        assert (absent.done, [it.id for it in absent.errors]) == (0, ["shop-0"])
+        assert isinstance(absent.errors[0].error, InvalidState)
+        result = await engine.resume(reason="body_failed", to_version="2")
+        assert (result.done, result.errors) == (70, [])
+        assert [await it.result() for it in instances] == ["2"] * 70
+        assert "to_version=2" in (await engine.audit(limit=1)).items[0].filter

@@ -978,15 +978,17 @@ class Core(Calls):
         place: int,
         ends: bool,
         payloads: Sequence[bytes] | None = None,
+        forgets: Sequence[Sequence[int]] | None = None,
     ) -> int:
         """Does it to some: each item is (place that is reached with it, workflow, id, and (id,
         name) of an approval). Whoever is in none of these states by now is passed over. Each commit
         has what was done and the place that it reached; the REPLY comes when all of them are done.
         text: what a terminate (or "undo", one that undoes first) tells, where a restart begins
-        ("failed", or None), or an event's type; payload: an event's, or a decision; payloads: the
-        same, of each item its own. place: what is reached with all of them, and ends: whether that
-        is the end. REPLY data: ([(place, code, data)] of those that refused it, how many it has
-        changed so far). Codes: NOT_FOUND, it has ended or was stopped."""
+        ("failed", or None), an event's type, or as which version a resume goes on; forgets: of each
+        item the places of records that it has no more when it goes on; payload: an event's, or a
+        decision; payloads: the same, of each item its own. place: what is reached with all of them,
+        and ends: whether that is the end. REPLY data: ([(place, code, data)] of those that refused
+        it, how many it has changed so far). Codes: NOT_FOUND, it has ended or was stopped."""
     def stop_bulk(self, number: int, by: By) -> int:
         """Nothing more of it is done. REPLY data: None. Codes: NOT_FOUND, it has ended."""
     def bulks(

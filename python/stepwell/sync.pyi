@@ -1314,6 +1314,7 @@ class _Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        to_version: str | None = None,
         dry_run: Literal[False] = False,
         ids: Sequence[str] | None = ...,
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
@@ -1335,6 +1336,7 @@ class _Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        to_version: str | None = None,
         dry_run: Literal[True],
         ids: Sequence[str] | None = ...,
         status: Status | StatusName | Literal["all"] | Sequence[Status | StatusName] | None = ...,
@@ -1351,7 +1353,23 @@ class _Many:
         reason: str | ReasonCount | None = ...,
         actor: str | None = ...,
     ) -> BulkPreview:
-        """Resumes many instances; as `pause`."""
+        """Resumes many instances; as `pause`. Those that are blocked because their body raised the
+        failures of steps make new attempts of these, as with `Instance.resume`.
+
+        Args:
+            workflow: Only instances of this one.
+            to_version: The version as which they go on, as with `Instance.resume`; one whose
+                workflow has no such version is refused, and the result names it.
+            dry_run: Do nothing, and return whom it would be done to.
+            options: As `pause`.
+
+        Returns:
+            As `pause`.
+
+        Raises:
+            InvalidName: `to_version` is no name of a version.
+            StepwellError: As `pause`.
+        """
 
     @overload
     def terminate(

@@ -19,9 +19,10 @@ from .._codes import error_of
 from .._errors import EngineClosed, StepwellError
 from .._log import log
 from .._values.codec import as_plain
+from .at_fault import at_fault
 from .callers import ONCE
 from .counted import Reason
-from .desk import LOOKED_AT_MAX, By, Order, Query, Refused
+from .desk import LOOKED_AT_MAX, By, Order, Query, Refused, Who
 from .draining import DRAINS
 from .look import Look
 
@@ -170,16 +171,21 @@ class BulkRuns:
     async def _do(self, run: Run, order: Order, what: Any, part: Part) -> bool:
         """Does a part. Returns whether there may be more: it may have been stopped."""
         verb = "undo" if what.get("undo") else order.operation
+        forgets = None
+        if verb == "resume":
+            whose = [Who(order.namespace, workflow, id) for _, workflow, id, _ in part.items]
+            forgets = [await at_fault(self._host, it) for it in whose]
         reply = await self._host.ask(
             self._host.core.do_part, run.number, verb, order.namespace, part.items,
             what["text"], what["payload"], what["states"], part.place, part.ends,
+            None, forgets,
         )  # fmt: skip
         if reply.code:
             return False
         refused, _ = reply.data
-        whose = {place: (workflow, id) for place, workflow, id, _ in part.items}
+        named = {place: (workflow, id) for place, workflow, id, _ in part.items}
         for place, code, data in refused[: REFUSED_MAX - len(run.refused)]:
-            workflow, id = whose[place]
+            workflow, id = named[place]
             error = error_of(code, data, workflow=workflow, id=id, namespace=order.namespace)
             run.refused.append(Refused(id, error))
         return True

@@ -106,6 +106,7 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        to_version: str | None = None,
         dry_run: Literal[False] = False,
         **options: Unpack[BulkOptions],
     ) -> BulkResult: ...
@@ -114,6 +115,7 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        to_version: str | None = None,
         dry_run: Literal[True],
         **options: Unpack[BulkOptions],
     ) -> BulkPreview: ...
@@ -121,11 +123,30 @@ class Many:
         self,
         workflow: Workflow[Any, Any] | str | None = None,
         *,
+        to_version: str | None = None,
         dry_run: bool = False,
         **options: Unpack[BulkOptions],
     ) -> BulkResult | BulkPreview:
-        """Resumes many instances; as `pause`."""
-        return await self._to_many("resume", workflow, dry_run, options)
+        """Resumes many instances; as `pause`. Those that are blocked because their body raised the
+        failures of steps make new attempts of these, as with `Instance.resume`.
+
+        Args:
+            workflow: Only instances of this one.
+            to_version: The version as which they go on, as with `Instance.resume`; one whose
+                workflow has no such version is refused, and the result names it.
+            dry_run: Do nothing, and return whom it would be done to.
+            options: As `pause`.
+
+        Returns:
+            As `pause`.
+
+        Raises:
+            InvalidName: `to_version` is no name of a version.
+            StepwellError: As `pause`.
+        """
+        if to_version is not None:
+            names.step_name(to_version, "to_version")
+        return await self._to_many("resume", workflow, dry_run, options, text=to_version)
 
     @overload
     async def terminate(
@@ -345,8 +366,9 @@ class ManyOf:
         name: str | None = None,
         undo: bool = False,
     ) -> BulkResult | BulkPreview:
-        """Does it, or looks who it would be done to. `called`: what the API calls it; `text`,
-        `payload`: what is sent or decided; `name`: of the approvals that it is about; `undo`:
+        """Does it, or looks who it would be done to. `called`: what the API calls it; `text`:
+        the type of what is sent, where a restart begins, or as which version it goes on; `payload`:
+        what is sent or decided; `name`: of the approvals that it is about; `undo`:
         whether who is terminated undoes its steps first."""
         self._desk.check(called)
         it = await self._chosen(called, workflow, options, operation in _OF_FINAL)
@@ -361,6 +383,8 @@ class ManyOf:
             "payload": payload, "name": name, "rate": it.rate, "undo": undo,
         }  # fmt: skip
         shown = it.text if name is None else f"{it.text}, name={name}"
+        if operation == "resume" and text is not None:
+            shown += f", to_version={text}"
         order = Order(
             self._namespace, operation, it.workflow, shown, it.frontier, codec.encode(what)
         )

@@ -26,6 +26,7 @@ from .._types import (
 )
 from . import answers, explanation, exported, history, rewinding, statistics
 from .answers import unreadable_bulk
+from .at_fault import at_fault
 from .desk import (
     LOOKED_AT_MAX,
     Audited,
@@ -351,21 +352,8 @@ class OwnDesk:
         return await Requesting(self.driver, self._asked, who, dedup_id).answer(kind, payload, us)
 
     async def resume(self, who: Who, by: By, to_version: str | None) -> None:
-        core = self._driver.core
-        anew = []
-        if core.peek(*who) == _BLOCKED:
-            anew = await self._to_do_anew(who)
-        await self._changed(who, core.resume, *who, by, to_version, anew, only=_RESTS)
-
-    async def _to_do_anew(self, who: Who) -> list[int]:
-        """Returns the places of what is recorded of the steps that are at fault (R7). If others
-        resume it meanwhile, these are places of what was: nothing is lost that came since."""
-        look = await self.find(who)
-        if look.reason != "body_failed" or not (steps := answers.at_fault_in(look)):
-            return []
-        _, records = await self.records(who, look.no)
-        steps -= {it.identity for it in records if it.verdict == OK}  # by hand, since then
-        return [it.seq for it in records if it.identity in steps]
+        anew = await at_fault(self._driver, who)
+        await self._changed(who, self._driver.core.resume, *who, by, to_version, anew, only=_RESTS)
 
     async def pause(self, who: Who, by: By) -> None:
         await self._changed(who, self._driver.core.pause, *who, by)

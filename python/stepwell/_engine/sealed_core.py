@@ -343,7 +343,7 @@ class SealedCore:
 
     def do_part(
         self, number: int, operation: str, namespace: str, items: Any, text: str | None,
-        payload: bytes | None, states: Any, place: int, ends: bool,
+        payload: bytes | None, states: Any, place: int, ends: bool, _payloads: None, forgets: Any,
     ) -> int:  # fmt: skip
         """See `Core.do_part`."""
         payloads = None
@@ -357,7 +357,7 @@ class SealedCore:
                 for _, workflow, id, approval in items
             ]
         return self._core.do_part(
-            number, operation, namespace, items, text, None, states, place, ends, payloads
+            number, operation, namespace, items, text, None, states, place, ends, payloads, forgets
         )
 
     def listen(self, no: int) -> None:

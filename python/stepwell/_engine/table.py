@@ -261,8 +261,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "engine.resume",
         "namespace",
-        "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "
-        "**options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
+        "(workflow: Workflow | str | None = None, *, to_version: str | None = None, "
+        "dry_run: bool = False, **options: Unpack[BulkOptions]) -> BulkResult | BulkPreview",
         "reversible",
         "operator",
         "call",

@@ -182,7 +182,7 @@ def _vet_order(order: Order) -> None:
             "ids": list() | None as ids,
             "query": dict() | None as query,
             "states": list() as states,
-            "text": str() | None,
+            "text": str() | None as text,
             "payload": bytes() | None,
             "name": str() | None,
             "rate": float() | None as rate,
@@ -195,6 +195,8 @@ def _vet_order(order: Order) -> None:
             pass
         case _:
             raise InvalidConfig("this order is none: it says not what is to be done, or to whom.")
+    if order.operation == "resume" and text is not None:
+        names.step_name(text, "to_version")
     if ids is not None:
         names.batch_size(len(ids))
         for id in ids:

@@ -5,12 +5,12 @@ use pyo3::prelude::*;
 use stepwell_core::bulk::Bulk;
 use stepwell_core::history::Verdict;
 use stepwell_core::submission::{
-    Anew, Code, Command, Decision, LimitChange, NewItem, Part, Resolution, Sent, Verb,
+    Code, Command, Decision, LimitChange, NewItem, Part, Resolution, Sent, Verb,
 };
 
 use crate::arguments::{
-    attributes, beginning, bytes, if_exists, name, pairs, priority, short, status, ByTuple,
-    FromArgument, IdentityTuple, ItemTuple, KeepTuple, LimitTuple, PartTuple,
+    attributes, beginning, bytes, if_exists, name, pairs, priority, resumed, short, status,
+    ByTuple, FromArgument, IdentityTuple, ItemTuple, KeepTuple, LimitTuple, PartTuple,
 };
 use crate::core::Core;
 use crate::error::{invalid, raise};
@@ -164,13 +164,14 @@ impl Core {
         to_version: Option<&str>,
         forgets: Vec<u64>,
     ) -> PyResult<u64> {
-        let verb = if to_version.is_none() && forgets.is_empty() {
-            Verb::Resume
-        } else {
-            let version = to_version.map(Into::into);
-            Verb::ResumeAs(Box::new(Anew { version, forgets }))
-        };
-        self.act(py, namespace, workflow, id, verb, by)
+        self.act(
+            py,
+            namespace,
+            workflow,
+            id,
+            resumed(to_version, forgets),
+            by,
+        )
     }
 
     fn pause(
@@ -358,7 +359,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
-    #[pyo3(signature = (number, operation, namespace, items, text, payload, states, place, ends, payloads=None))]
+    #[pyo3(signature = (number, operation, namespace, items, text, payload, states, place, ends, payloads=None, forgets=None))]
     fn do_part(
         &self,
         py: Python<'_>,
@@ -372,14 +373,26 @@ impl Core {
         place: u64,
         ends: bool,
         payloads: Option<Vec<Vec<u8>>>,
+        forgets: Option<Vec<Vec<u64>>>,
     ) -> PyResult<u64> {
-        if payloads.as_ref().is_some_and(|it| it.len() != items.len()) {
-            return Err(invalid("each item has a payload of its own, or none has"));
+        let lengths = [
+            payloads.as_ref().map(Vec::len),
+            forgets.as_ref().map(Vec::len),
+        ];
+        if lengths.into_iter().flatten().any(|it| it != items.len()) {
+            return Err(invalid("each item has its own, or none has"));
         }
         let mut own = payloads.into_iter().flatten();
+        let mut forgets = forgets.into_iter().flatten();
         let items = items.into_iter().map(|it| {
-            let own = own.next();
-            it.into_command(operation, namespace, text, own.as_deref().or(payload))
+            let (own, forgets) = (own.next(), forgets.next().unwrap_or_default());
+            it.into_command(
+                operation,
+                namespace,
+                text,
+                own.as_deref().or(payload),
+                forgets,
+            )
         });
         let part = Box::new(Part {
             number,

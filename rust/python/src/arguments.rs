@@ -10,7 +10,7 @@ use stepwell_core::retention::{Keep, Retention};
 use stepwell_core::rewind;
 use stepwell_core::settings::{checked, Layer};
 use stepwell_core::submission::{
-    Command, Decision, IfExists, Name, NewItem, Sent, Verb, OVERHEARD,
+    Anew, Command, Decision, IfExists, Name, NewItem, Sent, Verb, OVERHEARD,
 };
 use stepwell_core::tally::Wanted;
 use stepwell_core::wait::{Source, Wait};
@@ -278,25 +278,36 @@ impl ByTuple {
     }
 }
 
+/// Lets an instance go on, perhaps as another version, without some of its records.
+pub(crate) fn resumed(version: Option<&str>, forgets: Vec<u64>) -> Verb {
+    if version.is_none() && forgets.is_empty() {
+        return Verb::Resume;
+    }
+    let version = version.map(Into::into);
+    Verb::ResumeAs(Box::new(Anew { version, forgets }))
+}
+
 /// One instance of many: the place that is reached with it, its workflow and id, and of an approval
 /// its id and name.
 #[derive(FromPyObject)]
 pub(crate) struct PartTuple(u64, String, String, Option<(String, String)>);
 
 impl PartTuple {
-    /// Returns what is to be done to it. `text`: what everybody is told, or the type of an event;
-    /// `payload`: the payload of that, or a decision.
+    /// Returns what is to be done to it. `text`: what everybody is told, the type of an event, or the
+    /// version as which it goes on; `payload`: the payload of that event, or a decision; `forgets`:
+    /// places of records that it has no more when it goes on.
     pub(crate) fn into_command(
         self,
         operation: &str,
         namespace: &str,
         text: Option<&str>,
         payload: Option<&[u8]>,
+        forgets: Vec<u64>,
     ) -> PyResult<(u64, Command)> {
         let Self(place, workflow, id, approval) = self;
         let to = name(namespace, &workflow, &id)?;
         let verb = match operation {
-            "resume" => Some(Verb::Resume),
+            "resume" => Some(resumed(text, forgets)),
             "pause" => Some(Verb::Pause),
             "terminate" => Some(Verb::Terminate(text.unwrap_or_default().into())),
             "undo" => Some(Verb::Undo(text.unwrap_or_default().into())),
