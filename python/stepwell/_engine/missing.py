@@ -84,7 +84,7 @@ class Missing:
                 None,
                 blocked,
                 None,
-                MISSING_CLASS,
+                (MISSING_CLASS, None),
                 None,
                 None,
                 None,
