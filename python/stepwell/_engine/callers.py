@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVarTuple
 
 import outcome as results
 import trio
@@ -36,6 +36,8 @@ ONCE: ContextVar[bytes | None] = ContextVar("once", default=None)
 """The id of the call that somebody in another process makes, under which it is done once."""
 CALLS_AT_ONCE = ANSWERS_MAX
 """Calls that are submitted in one round of the loop: as many as are answered in one."""
+
+Ts = TypeVarTuple("Ts")
 
 
 class _Call:
@@ -115,7 +117,7 @@ class Callers:
         """Those who wait for their turn, in the order in which they called."""
         self._some = trio.Event()
 
-    def ask(self, submit: Callable[..., int], *args: Any) -> Awaitable[Reply]:
+    def ask(self, submit: Callable[[*Ts], int], *args: *Ts) -> Awaitable[Reply]:
         """Submits a call when its turn comes, which is mostly at once, and waits for the answer.
 
         Raises:
@@ -124,7 +126,7 @@ class Callers:
         """
         return self._answer(_Call(self, submit, args))
 
-    def change(self, submit: Callable[..., int], *args: Any) -> Awaitable[Reply]:
+    def change(self, submit: Callable[[*Ts], int], *args: *Ts) -> Awaitable[Reply]:
         """As `ask`, for what changes something: once only, if whoever asks says so (`ONCE`)."""
         return self._answer(_Call(self, submit, args, ONCE.get()))
 

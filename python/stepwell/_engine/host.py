@@ -9,7 +9,7 @@ does anything.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVarTuple
 
 import trio
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .._steps.borrowed import Borrowed
     from .._types import Status
     from .registry import Registry
+
+Ts = TypeVarTuple("Ts")
 
 
 class Reply:
@@ -45,8 +47,6 @@ class Host(Protocol):
         left: Tasks of bodies and attempts that could not be ended, once the engine closes without
             them.
         runners: The bodies in memory, by number of their instance.
-        ask: Calls the core, and waits for the answer.
-        change: The same for what changes something, and is done once if whoever asks says so.
     """
 
     core: Core
@@ -62,8 +62,14 @@ class Host(Protocol):
     draining: bool
     observed: bool
     left: list[trio.lowlevel.Task]
-    ask: Callable[..., Awaitable[Reply]]
-    change: Callable[..., Awaitable[Reply]]
+
+    def ask(self, submit: Callable[[*Ts], int], *args: *Ts) -> Awaitable[Reply]:
+        """Calls the core, and waits for the answer."""
+        ...
+
+    def change(self, submit: Callable[[*Ts], int], *args: *Ts) -> Awaitable[Reply]:
+        """The same for what changes something, and is done once if whoever asks says so."""
+        ...
 
     def arm(self, delay: int, then: Callable[[], None]) -> int:
         """Calls `then` after a delay in microseconds of the engine's clock."""

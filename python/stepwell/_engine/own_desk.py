@@ -3,7 +3,7 @@ back as values or errors of the API."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVarTuple
 
 from trio.lowlevel import checkpoint_if_cancelled
 
@@ -52,11 +52,14 @@ from .requesting import Requesting
 from .rewinding import Beginning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .driver import Driver
     from .host import Reply
     from .registry import Registry
     from .schedule_rows import FiringRow, Plan, ScheduleRow
 
+Ts = TypeVarTuple("Ts")
 
 _NOBODY = Who("", "", "")
 """Of what is asked of the whole engine."""
@@ -530,13 +533,15 @@ class OwnDesk:
         except CoreError as error:
             raise error_of(*error.args) from None
 
-    async def _asked(self, who: Who, call: Any, *args: Any, lost: str = "", only: str = "") -> Any:
+    async def _asked(
+        self, who: Who, call: Callable[[*Ts], int], *args: *Ts, lost: str = "", only: str = ""
+    ) -> Any:
         """Asks the core, and returns its answer; a refusal is raised, and speaks of this instance,
         of what was `lost`, and which state it would have `only` been possible in."""
         return self._answer(await self._driver.ask(call, *args), who, lost, only)
 
     async def _changed(
-        self, who: Who, call: Any, *args: Any, lost: str = "", only: str = ""
+        self, who: Who, call: Callable[[*Ts], int], *args: *Ts, lost: str = "", only: str = ""
     ) -> Any:
         """As `_asked`, for what changes something, which is done once only if whoever asks says
         so."""

@@ -426,9 +426,10 @@ class ScheduleRuns:
                 code = self._code(row)
                 assert code is not None, "L12: nothing is created without code"
                 creates = (plan.workflow, code.version, plan.params, list(change.fires))
+        firings = [(it.at, it.until, it.outcome, it.why, it.id) for it in told]
         return await self._host.ask(
             self._host.core.change_schedule, row.namespace, row.id, row.revision, becomes,
-            [tuple(it) for it in told], creates, audited,
+            firings, creates, audited,
         )  # fmt: skip
 
     async def _asked(self, ask: Any, *args: Any) -> Any:
