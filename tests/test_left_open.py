@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from stepwell import Retry, workflow
+from stepwell import NewInstance, Retry, workflow
 from stepwell.testing import open_test_engine
 
 ran: list[str] = []
@@ -173,6 +173,29 @@ async def test_i6_code_that_asks_first_goes_the_old_way_where_a_wait_is_open(tmp
         await instance.send_event("paid")
         await instance.send_event("end")
         assert await instance.result() == ["as before"]
+
+
+async def test_i6_code_that_asks_first_goes_the_old_way_where_a_wait_ends_before_it_asks(tmp_path):
+    """There are so many that they begin one after the other, and events come before that."""
+    global under_way
+    path, ids = str(tmp_path / "s.db"), [f"i{n}" for n in range(200)]
+    old, new = beside(waits_for_an_event), beside(asks_what_runs)
+    under_way = trio.Event()
+    async with open_test_engine(workflows=[old], store=path, autojump=False, grace=0) as engine:
+        await engine.create_batch(old, [NewInstance(id=id) for id in ids])
+        for id in ids:
+            instance = await engine.get(old, id)
+            while "paid" not in [it.name for it in await instance.history()]:
+                await trio.lowlevel.checkpoint()
+    under_way = None
+    async with open_test_engine(workflows=[new], store=path) as engine:
+        async with trio.open_nursery() as nursery:
+            for id in ids:
+                for event in ("paid", "end"):
+                    nursery.start_soon((await engine.get(new, id)).send_event, event)
+        for id in ids:
+            await (await engine.get(new, id)).result()
+    assert ran == ["as before"] * len(ids)
 
 
 @pytest.mark.parametrize("changed", ["guarded", "bare", "gone"])

@@ -230,7 +230,7 @@ def hold(life: Life) -> bool:
     told = life.delivery
     while told.asked and told.yes_in_flight is None:
         question = min(told.asked, key=lambda it: it.identity)
-        holds = told.cursor.patched(question.identity[2], lambda: _overlooked(told) is not None)
+        holds = told.cursor.patched(question.identity[2], lambda: _is_behind(told))
         if told.open.get(question.identity) is not question:
             told.asked.remove(question)  # it was withdrawn in its turn
         elif holds is None and life.undoing is not None:
