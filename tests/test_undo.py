@@ -512,16 +512,7 @@ def failing(ledger: Ledger, runtime: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "fails",
-    [
-        True,
-        pytest.param(
-            False,
-            marks=pytest.mark.skip(reason="crash() does not always come back: docs/reliability.md"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 @pytest.mark.parametrize("store", ["file", ":memory:"])
 async def test_l8_undos_survive_a_crash_at_every_moment(

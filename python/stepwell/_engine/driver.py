@@ -496,6 +496,8 @@ class Driver:
             and life.stopping.is_for_later
         ):
             self.core.release(life.who.no, life.who.incarnation)
+        elif self.draining:
+            pass  # another life of it would be left behind, too
         elif life.stopping is End.UNDOES and life.undoing is not None:
             self._take_in(Undoer(life))
         elif life.stopping is End.UNDOES:

@@ -30,11 +30,15 @@ nursery."""
 
 async def end_all(host: Host, why: End) -> None:
     """Unwinds every body, and waits for them and for attempts that outlive them; what resists is
-    ended, if that can be done."""
+    ended, if that can be done.
+
+    Also one that begins as another ends, of the same instance.
+    """
     host.unwind_all(why)
     with trio.move_on_after(RESISTS_MAX):
         while not _only_resists(host):
             await host.next_progress()
+            host.unwind_all(why)
     if not (host.runners or host.borrowed.attempts):
         return
     log.error(
