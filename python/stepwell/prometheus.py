@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from ._errors import EngineClosed, InvalidConfig
 from ._types import STATUSES, EngineStatistics, WorkflowStatistics
@@ -39,6 +39,8 @@ except ImportError as _missing:
         "stepwell.prometheus needs prometheus_client: pip install stepwell[prometheus]"
     ) from _missing
 
+_Family: TypeAlias = type[GaugeMetricFamily] | type[CounterMetricFamily]
+
 __all__ = ["CONTENT_TYPE", "Collector", "text"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,6 +49,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES = [it.value for it in STATUSES if it.value in WorkflowStatistics._fields]
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _TAKEN = frozenset({"workflow", "namespace", "status", "quantile"})
+
+
+_OF_WORKFLOWS: tuple[tuple[_Family, str, str, tuple[str, ...], Sequence[str]], ...] = (
+    (GaugeMetricFamily, "slots_leased", "Slots in use.", (), ("leased",)),
+    (GaugeMetricFamily, "instances", "Instances by state.", ("status",), _STATES),
+    (CounterMetricFamily, "instances_created", "Instances created.", (), ("created",)),
+    (CounterMetricFamily, "instances_started", "Slots given to instances.", (), ("started",)),
+    (CounterMetricFamily, "instances_ended", "Instances that have ended.", (), ("ended",)),
+)
+"""Sort, name and text of a metric, the label that says which field of `WorkflowStatistics` a value
+is, if there are several, and those."""
 
 
 class Counted(Protocol):
@@ -132,46 +145,21 @@ class Collector(AnyCollector):
 
     def _of_workflows(self, workflows: Iterable[WorkflowStatistics]) -> Iterable[Metric]:
         rows = list(workflows)
-
-        def leased(it: WorkflowStatistics) -> dict[str, int]:
-            return {"": it.leased}
-
-        def states(it: WorkflowStatistics) -> dict[str, int]:
-            return {status: getattr(it, status) for status in _STATES}
-
-        gauge, counter = GaugeMetricFamily, CounterMetricFamily
-        yield self._summed(gauge, "slots_leased", "Slots in use.", rows, leased)
-        yield self._summed(gauge, "instances", "Instances by state.", rows, states, "status")
-        for name, text, count in (
-            ("created", "Instances created.", lambda it: {"": it.created}),
-            ("started", "Slots given to instances.", lambda it: {"": it.started}),
-            ("ended", "Instances that have ended.", lambda it: {"": it.ended}),
-        ):
-            yield self._summed(counter, f"instances_{name}", text, rows, count)
-
-    def _summed(
-        self,
-        kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
-        name: str,
-        text: str,
-        rows: list[WorkflowStatistics],
-        counts: Callable[[WorkflowStatistics], dict[str, int]],
-        *labels: str,
-    ) -> Metric:
-        """A metric of each workflow; what `counts` returns are the values by the last label."""
         whose = ("workflow", "namespace") if self._by_namespace else ("workflow",)
-        family = self._family(kind, name, text, *whose, *labels)
-        sums: Counter[tuple[str, ...]] = Counter()
-        for row in rows:
-            for label, value in counts(row).items():
-                sums[(*(getattr(row, it) for it in whose), *([label] if labels else []))] += value
-        for key, value in sums.items():
-            family.add_metric([*self._labels.values(), *key], value)
-        return family
+        for kind, name, text, label, fields in _OF_WORKFLOWS:
+            family = self._family(kind, name, text, *whose, *label)
+            sums: Counter[tuple[str, ...]] = Counter()
+            for row in rows:
+                for field in fields:
+                    key = (*(getattr(row, it) for it in whose), *((field,) if label else ()))
+                    sums[key] += getattr(row, field)
+            for key, value in sums.items():
+                family.add_metric([*self._labels.values(), *key], value)
+            yield family
 
     def _family(
         self,
-        kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+        kind: _Family,
         name: str,
         text: str,
         *labels: str,
