@@ -7,8 +7,6 @@ which it lists, numbers and ids of children, and of failures what it counts by (
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -33,6 +31,7 @@ from .._core import (
     Core,
 )
 from .._errors import CodecFailed
+from .._values.ids import drawn_id
 from .._values.sealing import (
     OUTPUT,
     PARAMS,
@@ -582,8 +581,4 @@ class SealedCore:
         return (self._whose(no)[0], workflow, id)
 
     def _new_id(self) -> str:
-        """Returns a UUIDv7, as the core draws them: by its clock, so that they ascend."""
-        moment = (self._core.now() // 1000) & ((1 << 48) - 1)
-        drawn = int.from_bytes(os.urandom(10)) | moment << 80
-        drawn = (drawn & ~(0xF << 76)) | 7 << 76
-        return str(uuid.UUID(int=(drawn & ~(0x3 << 62)) | 0x2 << 62))
+        return drawn_id(self._core.now())
