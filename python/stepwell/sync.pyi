@@ -1900,8 +1900,9 @@ class Client(_ClientTenant):
     running instances. Use it as `with Client("shop.db") as client`.
 
     It speaks to the engine over a socket beside the store that only this user can open. The engine
-    may restart meanwhile: calls wait for it, and what only looks is asked again by itself. A name
-    of a workflow gives plain data; a `Workflow` object gives its types.
+    may restart meanwhile: calls wait for it, and are asked again by themselves; what changes
+    something is done once all the same, for each call has an id of its own. A name of a workflow
+    gives plain data; a `Workflow` object gives its types.
 
     Args:
         store: Path of the engine's store.

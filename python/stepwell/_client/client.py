@@ -60,8 +60,9 @@ class Client(ClientTenant):
     running instances. Use it as `async with Client("shop.db") as client`.
 
     It speaks to the engine over a socket beside the store that only this user can open. The engine
-    may restart meanwhile: calls wait for it, and what only looks is asked again by itself. A name
-    of a workflow gives plain data; a `Workflow` object gives its types.
+    may restart meanwhile: calls wait for it, and are asked again by themselves; what changes
+    something is done once all the same, for each call has an id of its own. A name of a workflow
+    gives plain data; a `Workflow` object gives its types.
 
     Args:
         store: Path of the engine's store.

@@ -16,7 +16,7 @@ import trio
 
 from .._engine.frames import FRAME_MAX, BadFrame
 from .._engine.socket_path import socket_path
-from .._engine.wire import CALLS, Garbled, unpacked_error
+from .._engine.wire import Garbled, unpacked_error
 from .._errors import EngineClosed, InternalError, MisusedState, NoEngine, TooLarge
 from .connection import ANSWER, BEGUN, Asked, Connection, Lost, open_connection
 from .remote_code import RemoteCode
@@ -292,6 +292,3 @@ def _understood(unpack: Callable[[Any], Any], value: Any) -> Any:
         return unpack(value)
     except Garbled as error:
         raise InternalError(f"the engine's answer cannot be understood: it {error}") from None
-
-
-__all__ = ["CALLS", "Link"]

@@ -3,14 +3,14 @@ it. See `_engine.desk`."""
 
 from __future__ import annotations
 
-import secrets
+import functools
 import time
-import uuid
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from .._engine.wire import CALLS, Call
+from .._engine.wire import Call, calls
 from .._values.codec import VALUE_BYTES_MAX
+from .._values.ids import drawn_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,7 +78,7 @@ class _RemoteDesk:
     async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
         """A repeat of it is known by the id, so it has one."""
         made: tuple[int, str, bool] = await self._link.call(
-            CALLS["create"], [code, _named(item), if_exists]
+            calls()["create"], [code, _named(item), if_exists]
         )
         return made
 
@@ -88,7 +88,7 @@ class _RemoteDesk:
         """As `create`."""
         named = [_named(it) for it in items]
         made: list[Made] = await self._link.call(
-            CALLS["create_batch"], [code, named, if_exists, waits]
+            calls()["create_batch"], [code, named, if_exists, waits]
         )
         return made
 
@@ -98,7 +98,14 @@ class _RemoteDesk:
 
 def remote_desk(link: Link) -> Desk:
     """Returns the desk of the engine at the other end of a link."""
-    return cast("Desk", _RemoteDesk(link))
+    return cast("Desk", _whole()(link))
+
+
+@functools.cache
+def _whole() -> type[_RemoteDesk]:
+    """Returns the class of a desk with all its calls."""
+    made = {name: _method(it) for name, it in calls().items() if name not in vars(_RemoteDesk)}
+    return type("RemoteDesk", (_RemoteDesk,), made)
 
 
 def _method(call: Call) -> Callable[..., Any]:
@@ -122,14 +129,5 @@ def _method(call: Call) -> Callable[..., Any]:
 
 
 def _named(item: NewItem) -> NewItem:
-    """Returns a new instance with an id: a UUIDv7, as an engine would give it."""
-    if item[0] is not None:
-        return item
-    drawn = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    drawn = drawn & ~(0xF << 76 | 3 << 62) | 7 << 76 | 2 << 62
-    return (str(uuid.UUID(int=drawn)), *item[1:])
-
-
-for _name, _it in CALLS.items():
-    if _name not in vars(_RemoteDesk):
-        setattr(_RemoteDesk, _name, _method(_it))
+    """Returns a new instance with an id."""
+    return item if item[0] is not None else (drawn_id(time.time_ns() // 1_000), *item[1:])

@@ -25,7 +25,7 @@ from . import socket_path
 from .callers import ONCE
 from .frames import FRAME_SECONDS, HELLO_MAX, PROTOCOL, BadFrame, Frames, framed
 from .vetting import vet
-from .wire import CALLS, Call, Garbled, packed_error
+from .wire import Call, Garbled, calls, packed_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,6 @@ class Connection:
         self._server = server
         self._stream = stream
         self._calls: dict[int, trio.CancelScope] = {}
-        self._slots = trio.CapacityLimiter(CALLS_MAX)
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._some, self._read = trio.Event(), trio.Event()
@@ -258,7 +257,7 @@ class Connection:
         self, number: int, name: str, args: list[Any], key: bytes | None
     ) -> list[Any]:
         try:
-            if (call := CALLS.get(name)) is None:
+            if (call := calls().get(name)) is None:
                 raise Garbled(f"there is no call {name!r:.80}")
             meant = call.unpacked(args)
             if call.changes and (key is None or not 16 <= len(key) <= 32):

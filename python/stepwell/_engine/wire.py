@@ -10,6 +10,7 @@ anything is done with it; no class is made but those that the types name. Frames
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -351,7 +352,8 @@ def _call(name: str) -> Call:
     )
 
 
-CALLS: dict[str, Call] = {
-    name: _call(name) for name in sorted({it for op in OPERATIONS for it in op.asks})
-}
-"""Every call that may come over a socket: those that the operations of the table are made of."""
+@functools.cache
+def calls() -> dict[str, Call]:
+    """Returns every call that may come over a socket, by name: those that the operations of the
+    table are made of. Worked out when the first one comes, or goes: most programs have none."""
+    return {name: _call(name) for name in sorted({it for op in OPERATIONS for it in op.asks})}
