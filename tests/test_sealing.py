@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -515,6 +516,51 @@ async def test_what_a_schedule_is_and_what_it_creates_is_sealed(tmp_path):
         reply = await driver.ask(driver.core.schedules, "default", "nightly", 0, 10)
         assert [row[6] for row in reply.data] == [PLAIN.encode()]
     assert PLAIN.encode() not in raw(store)
+
+
+@pytest.mark.parametrize("codec", [ring(two=OTHER), None], ids=["another key", "no codec"])
+async def test_a_schedule_and_a_bulk_without_their_key_wait_for_it_alone(tmp_path, caplog, codec):
+    @workflow
+    async def waits(step, n: int) -> str:
+        return (await step.wait_for_event("go")).payload
+
+    def opened(codec: Any):
+        return open_test_engine(
+            workflows=[waits], store=tmp_path / "s.db", codec=codec, autojump=False
+        )
+
+    async with opened(ring()) as engine:
+        await engine.put_schedule(waits, "1 hour", id="hourly", params=3, overlap="allow")
+        await engine.create_batch(waits, [NewInstance(1, id=f"w{n}") for n in range(3)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: engine.pause(waits, ids=["w0", "w1", "w2"], rate=1))
+            while not (await engine.count())["paused"]:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    async with opened(codec) as engine:
+        await engine.clock.advance("1 hour")
+        other = await engine.create(waits, 1)
+        await other.send_event("go", "fine")
+        assert await other.result() == "fine"
+        assert await engine.schedules() == []
+        for does in (
+            lambda: engine.put_schedule(waits, "1 hour", id="hourly", params=4),
+            lambda: engine.put_schedule(waits, "2 hours", id="hourly", params=3),
+        ):
+            with pytest.raises(InvalidConfig, match="does not fire, and cannot be changed"):
+                await does()
+        assert [it.status for it in (await engine.bulk.list()).items] == ["running"]
+        assert (await engine.count())["paused"] == 1
+    told = " ".join(it.getMessage() for it in caplog.records)
+    assert "schedule 'hourly' does not fire" in told
+    assert "is not gone on with" in told
+    async with opened(ring()) as engine:
+        await engine.clock.advance("2 seconds")
+        while (await engine.count())["paused"] < 3:
+            await engine.clock.advance("1 second")
+        await engine.clock.advance("1 hour")
+        (schedule,) = await engine.schedules()
+        assert "fired" in [it.outcome for it in (await schedule.firings()).items]
 
 
 async def test_an_approval_in_a_branch_is_decided_and_a_stuck_step_resolved():

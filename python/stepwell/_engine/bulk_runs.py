@@ -19,6 +19,7 @@ from .._codes import error_of
 from .._errors import EngineClosed, StepwellError
 from .._log import log
 from .._values.codec import as_plain
+from .._values.envelope import why_unreadable
 from .at_fault import at_fault
 from .callers import ONCE
 from .counted import Reason
@@ -82,9 +83,20 @@ class BulkRuns:
                 continue
             number, namespace, operation, *_ = row
             order = Order(namespace, operation, row[3], row[4], row[7], row[8])
+            if (why := self._why_unreadable(order)) is not None:
+                log.error("bulk %d is not gone on with: it %s", number, why)
+                continue
             log.info("bulk %d goes on: %s of %s", number, operation, order.filter)
             self._host.nursery.start_soon(self._go_on, Run(number), order, row[9])
         self._looked.set()
+
+    def _why_unreadable(self, order: Order) -> str | None:
+        try:
+            _finder(self._host, order, as_plain(order.what))
+        except (KeyError, TypeError, ValueError) as error:
+            known = f"is not as this version of stepwell writes it ({error})"
+            return why_unreadable(order.what) or known
+        return None
 
     def begin(self, order: Order, by: By) -> Run:
         """Begins one; from now on it goes on whether anybody waits for it or not."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from .._errors import InvalidConfig
 from .._steps.signatures import CatchUp, Overlap
 from .._values.codec import as_plain, codec
+from .._values.envelope import why_unreadable
 from .schedule_times import Times, times_of
 
 Outcome: TypeAlias = Literal["fired", "skipped", "missed"]
@@ -129,6 +131,17 @@ class FiringRow(NamedTuple):
 
 
 def row_of(row: tuple[Any, ...]) -> ScheduleRow:
-    """Returns a schedule as the core tells it."""
+    """Returns a schedule as the core tells it.
+
+    Raises:
+        InvalidConfig: What it is was stored with another codec, or by another version.
+    """
     number, namespace, id, revision, next, state, what = row
-    return ScheduleRow(number, namespace, id, revision, next, plan_of(what), standing_of(state))
+    why = why_unreadable(what)
+    try:
+        if why is None:
+            plan, standing = plan_of(what), standing_of(state)
+            return ScheduleRow(number, namespace, id, revision, next, plan, standing)
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"is not as this version of stepwell writes it ({error})"
+    raise InvalidConfig(f"schedule {id!r} does not fire, and cannot be changed: it {why}.")

@@ -95,8 +95,11 @@ class ScheduleRuns:
                 beyond = row[0]
                 if len(row) == 2:
                     log.error("schedule %d cannot be read, and does not fire: %s", *row)
-                else:
+                    continue
+                try:
                     found.append(self._told(row))
+                except InvalidConfig as error:
+                    log.error("%s", error)
             if len(rows) < READ_AT_ONCE:
                 return found
 
@@ -291,6 +294,8 @@ class ScheduleRuns:
                 rests = await self._look(number)
         except EngineClosed:
             pass  # the next engine finds it as it is
+        except InvalidConfig as error:
+            log.error("%s", error)
         except StepwellError as error:
             log.error(
                 "schedule %d stands still until the engine opens again", number, exc_info=error

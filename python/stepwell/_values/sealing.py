@@ -189,8 +189,9 @@ def _place(who: Who, what: What) -> bytes:
 
 def _words(who: Who, what: What) -> str:
     """Which value it is, as people read it."""
+    whose = "/".join(it for it in who[1:] if it) or f"namespace {who[0]}"
     if len(what) == 5:  # an operation
         _, branch, name, key, count = what
         said = f'"{name if key is None else key}" ({count}){f" in {branch}" if branch else ""}'
-        return f"step {said} of {who[1]}/{who[2]}"
-    return f"{' '.join(map(str, what))} of {who[1]}/{who[2]}"
+        return f"step {said} of {whose}"
+    return f"{' '.join(map(str, what))} of {whose}"
