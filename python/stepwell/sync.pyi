@@ -506,7 +506,7 @@ class Instance(Generic[_R_co]):
             note: What there is to say to it, for the audit: at most 4,096 characters.
 
         Raises:
-            InvalidConfig: `actor` or `note` is none.
+            InvalidConfig: `actor` or `note` is none, or `undo` is neither True nor False.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """

@@ -376,13 +376,13 @@ class Instance(Generic[R_co]):
             note: What there is to say to it, for the audit: at most 4,096 characters.
 
         Raises:
-            InvalidConfig: `actor` or `note` is none.
+            InvalidConfig: `actor` or `note` is none, or `undo` is neither True nor False.
             InvalidState: It is final.
             InstanceNotFound: It is gone.
         """
         self._desk.check("instance.terminate")
-        who = by(actor, note)
-        await self._desk.terminate(self._who, terminated_text(who), undo, who)
+        who, undoes = by(actor, note), names.flag(undo, "undo")
+        await self._desk.terminate(self._who, terminated_text(who), undoes, who)
 
     async def retry_now(self, *, actor: str | None = None, note: str | None = None) -> None:
         """Makes the next attempt of each of its steps that waits for one now, with the retry that

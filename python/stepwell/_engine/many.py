@@ -182,7 +182,8 @@ class Many:
             dry_run: As `pause`.
             options: As `pause`.
         """
-        return await self._to_many("terminate", workflow, dry_run, options, undo=undo)
+        undoes = names.flag(undo, "undo")
+        return await self._to_many("terminate", workflow, dry_run, options, undo=undoes)
 
     @overload
     async def retry_now(

@@ -21,7 +21,7 @@ from .._values.codec import Plan, codec, usable
 from .._values.durations import Duration, to_us
 from .._values.hidden import HiddenPlan
 from .._values.hints import params_type, return_type
-from .._values.names import sought, step_name, workflow_name
+from .._values.names import flag, sought, step_name, workflow_name
 from .retention import Retention, retention_of
 from .retry import Retry
 from .signatures import OnInterrupt, Runtime
@@ -364,12 +364,9 @@ class StepOptions:
             )
         if self.on_interrupt not in (None, "retry", "fail"):
             raise InvalidConfig(f'on_interrupt is {self.on_interrupt!r}; give "retry" or "fail".')
-        if self.abandon_on_cancel not in (None, False, True):
-            raise InvalidConfig(
-                f"abandon_on_cancel is {self.abandon_on_cancel!r}; give True or False."
-            )
-        if self.sensitive not in (None, False, True):
-            raise InvalidConfig(f"sensitive is {self.sensitive!r}; give True or False.")
+        for name in ("abandon_on_cancel", "sensitive"):
+            if (given := getattr(self, name)) is not None:
+                flag(given, name)
         if self.runtime not in (None, *RUNTIMES):
             raise InvalidConfig(
                 f'runtime is {self.runtime!r}; give "trio" or "asyncio", or None '

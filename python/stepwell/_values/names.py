@@ -110,6 +110,13 @@ def whole(value: object, low: int, high: int, what: str, advice: str = "") -> in
     )
 
 
+def flag(value: object, what: str) -> bool:
+    """Returns True or False. Raises InvalidConfig."""
+    if isinstance(value, bool):
+        return value
+    raise InvalidConfig(f"{what} is {value!r:.120}; give True or False.")
+
+
 def priority(value: object) -> int:
     """Returns a priority, -100 to 100; higher goes first. Raises InvalidConfig."""
     return whole(value, -PRIORITY_MAX, PRIORITY_MAX, "priority", "; higher goes first")
