@@ -320,7 +320,7 @@ class Failing:
         return data
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no entropy"), "text", None])
+@pytest.mark.parametrize("error", [RuntimeError("no entropy"), SystemExit(3), "text", None])
 async def test_what_the_codec_cannot_take_is_refused_where_it_is_given(error):
     async with open_test_engine([waiting], codec=Failing(b"bad", error)) as engine:
         with pytest.raises(NotSerializable, match="the codec"):
@@ -333,7 +333,7 @@ async def test_what_the_codec_cannot_take_is_refused_where_it_is_given(error):
 
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-@pytest.mark.parametrize("error", [RuntimeError("no entropy"), "text"])
+@pytest.mark.parametrize("error", [RuntimeError("no entropy"), SystemExit(3), "text"])
 @pytest.mark.parametrize("what", ["a bad step", "a bad report", "a bad output", "a bad failure"])
 async def test_what_the_codec_cannot_take_of_an_instance_is_that_instances_alone(
     what, error, runtime

@@ -74,7 +74,9 @@ class Sealer:
             return None
         try:
             made: Any = self._codec.encode(data, _place(who, what))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a library's sys.exit() among it
             raise CodecFailed(
                 f"the codec cannot encode the {_words(who, what)}: {error}"
             ) from error
@@ -91,7 +93,9 @@ class Sealer:
             return data
         try:
             opened: Any = self._codec.decode(made, _place(who, what))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return unopened(f"cannot be decoded as the {_words(who, what)}: {error}")
         if type(opened) is not bytes:
             return unopened(f"became {type(opened).__name__} in the codec, not bytes")
