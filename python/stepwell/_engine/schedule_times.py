@@ -169,7 +169,7 @@ def _checked_cron(when: str, zone: tzinfo) -> str:
     fields = when.split()
     if len(fields) != 5 or not when.isascii():
         raise InvalidConfig(
-            f"when={when!r} has {len(fields)} fields; a cron expression has five: {_FIELDS}, such "
+            f"when={when!r} is not five fields: a cron expression has {_FIELDS}, such "
             'as "0 2 * * *" for two every night. Seconds and names such as @daily are not known.'
         )
     expression = " ".join(fields).upper()
