@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._engine.config import check_thread
 from .._engine.frames import FRAME_MAX, BadFrame
 from .._engine.socket_path import socket_path
 from .._engine.wire import Garbled, unpacked_error
-from .._errors import EngineClosed, InternalError, MisusedState, NoEngine, TooLarge
+from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
 from .connection import ANSWER, BEGUN, Asked, Connection, Lost, open_connection
 from .remote_code import RemoteCode
 
@@ -130,15 +131,7 @@ class Link:
     def check(self, method: str) -> None:
         """The same, and of this thread. Raises EngineClosed or MisusedState."""
         self.check_open()
-        try:
-            here = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            here = None
-        if here is not self._token:
-            raise MisusedState(
-                f"{method} was called from another thread than the one that opened the client. Use "
-                f"trio.from_thread.run({method}, …) there."
-            )
+        check_thread(method, self._token, "client")
 
     # Calls.
 

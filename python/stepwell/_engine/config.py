@@ -1,4 +1,5 @@
-"""What an engine is given when it is made, checked before anything is opened."""
+"""What an engine, or a client, is given when it is made, checked before anything is opened; and
+from where it is called."""
 
 from __future__ import annotations
 
@@ -7,11 +8,27 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .._errors import InvalidConfig, InvalidState
+import trio
+
+from .._errors import InvalidConfig, InvalidState, MisusedState
 from .._types import Limits
 from .._values.sealing import Codec
 
 _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
+
+
+def check_thread(method: str, token: trio.lowlevel.TrioToken | None, opened: str) -> None:
+    """Raises MisusedState if this is another trio loop than that which opened an engine, or a
+    client."""
+    try:
+        here = trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        here = None
+    if here is not token:
+        raise MisusedState(
+            f"{method} was called from another thread than the one that opened the {opened}. Use "
+            f"trio.from_thread.run({method}, …) there."
+        )
 
 
 def store_path(store: Any) -> str:

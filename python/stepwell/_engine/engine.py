@@ -31,7 +31,15 @@ from .._values.durations import Duration, to_us
 from .._values.sealing import Codec
 from .._version import __version__
 from . import statistics
-from .config import base_limits, check_unpatched, copy_path, number, store_path, usable_codec
+from .config import (
+    base_limits,
+    check_thread,
+    check_unpatched,
+    copy_path,
+    number,
+    store_path,
+    usable_codec,
+)  # fmt: skip
 from .driver import Driver
 from .frames import PROTOCOL
 from .life import Life
@@ -376,15 +384,7 @@ class Engine(LocalTenant):
                 f"{branch.life.who}, where it would not replay. Use "
                 f"{_STEP_FORMS.get(method, 'step.do with a function that calls it')}."
             )
-        try:
-            here = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            here = None
-        if here is not self._token:
-            raise MisusedState(
-                f"{method} was called from another thread than the one that opened the engine. Use "
-                f"trio.from_thread.run({method}, …) there."
-            )
+        check_thread(method, self._token, "engine")
         return driver
 
     def _seen_from(self, runtime: Literal["trio", "asyncio", "thread"]) -> Any:

@@ -7,10 +7,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from .._errors import InvalidConfig, TooLarge
+from .._errors import InvalidConfig
 from .._types import STATUSES
 from .._values import names
-from .._values.codec import Undecodable, as_plain, codec
+from .._values.codec import Undecodable, as_plain, codec, too_large
 from .._values.durations import to_us
 from .desk import By, Code, Order, Query, Set, Who
 from .many import RATE_MAX
@@ -119,12 +119,7 @@ def _vet_value(data: bytes | None, what: str, most: int) -> None:
     if data is None:
         return
     if len(data) > most:
-        raise TooLarge(
-            f"{what} is {len(data):,} bytes when encoded, over the limit of {most:,} "
-            "(value_bytes). Store it elsewhere and keep a reference, or raise the limit",
-            limit=most,
-            size=len(data),
-        )
+        raise too_large(data, most, what)
     try:
         codec.decode(data)
     except Undecodable as error:

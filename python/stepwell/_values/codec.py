@@ -53,6 +53,16 @@ class Undecodable(StepwellError):
         self.wanted = wanted
 
 
+def too_large(data: bytes, limit: int, where: str) -> TooLarge:
+    """Returns what says that a stored value has more bytes than the limit for one."""
+    return TooLarge(
+        f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} (value_bytes). "
+        "Store it elsewhere and keep a reference, or raise the limit",
+        limit=limit,
+        size=len(data),
+    )
+
+
 class Plan:
     """How values of one declared type are stored. Made by `Codec.plan`; keep it where it is used
     often.
@@ -110,12 +120,7 @@ class Plan:
             endless = Misfit(f"is nested more than {DEPTH_MAX} levels deep, or contains itself")
             raise _not_serializable(endless, where) from None
         if len(data) > limit:
-            raise TooLarge(
-                f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} "
-                "(value_bytes). Store it elsewhere and keep a reference, or raise the limit",
-                limit=limit,
-                size=len(data),
-            )
+            raise too_large(data, limit, where)
         return data
 
     def decode(self, data: bytes, where: str = "result") -> Any:
