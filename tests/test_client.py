@@ -37,7 +37,7 @@ from stepwell import (
     workflow,
 )
 from stepwell._client import connection
-from stepwell._engine import serving
+from stepwell._engine import answering
 from stepwell._engine.table import OPERATIONS
 
 
@@ -309,7 +309,7 @@ async def _counts(client) -> None:
 
 async def test_another_version_is_told_at_once_and_which(path, monkeypatch):
     engine, client = both(path)
-    monkeypatch.setattr(serving, "PROTOCOL", 99)
+    monkeypatch.setattr(answering, "PROTOCOL", 99)
     monkeypatch.setattr("stepwell._engine.engine.PROTOCOL", 99)
     async with engine, client:
         with pytest.raises(NoEngine, match="speaks version 99 of the protocol; this client"):

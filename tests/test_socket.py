@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from stepwell import Client, Engine, Step, TooLarge, workflow
-from stepwell._engine import serving, socket_path
+from stepwell._engine import answering, serving, socket_path
 from stepwell._engine.frames import FRAME_MAX, PROTOCOL, BadFrame, Frames, framed
 from stepwell._values.plain import dumps
 
@@ -153,7 +153,7 @@ async def test_one_connection_too_many_is_closed_and_the_others_go_on(tmp_path, 
         async with connected(f"{path}.sock", hello=b"") as (_, others):
             assert await others.next() is None
         await stream.send_all(framed([1, "counts", [None, None], None]))
-        assert (await frames.next())[0][:2] == [1, serving.ANSWER]
+        assert (await frames.next())[0][:2] == [1, answering.ANSWER]
 
 
 @pytest.mark.parametrize("version", [0, PROTOCOL + 1, "1", None, [[]]])
@@ -195,7 +195,7 @@ async def test_garbage_ends_its_connection_and_nothing_else(tmp_path, what, gree
             await stream.send_all(what)
             await stream.send_eof()
             while (frame := await frames.next()) is not None:
-                assert frame[0][1] == serving.ERROR
+                assert frame[0][1] == answering.ERROR
         await works(path)
 
 
@@ -276,10 +276,10 @@ async def test_a_call_that_means_nothing_is_refused_and_the_connection_goes_on(t
         async with connected(f"{path}.sock") as (stream, frames):
             await stream.send_all(framed([1, *call]))
             number, kind, (name, text, _) = (await frames.next())[0]
-            assert (number, kind) == (1, serving.ERROR)
+            assert (number, kind) == (1, answering.ERROR)
             assert name in ("InvalidConfig", "InvalidName", "TooLarge"), text
             await stream.send_all(framed([2, "counts", [None, None], None]))
-            assert (await frames.next())[0][:2] == [2, serving.ANSWER]
+            assert (await frames.next())[0][:2] == [2, answering.ANSWER]
         assert sum((await engine.count()).values()) == 0
         assert (await engine.bulk.list()).items == []
         await works(path)
@@ -317,11 +317,11 @@ async def test_one_that_comes_byte_by_byte_is_understood(tmp_path):
         for byte in HELLO + framed([1, "counts", [None, None], None]):
             await stream.send_all(bytes([byte]))
         assert (await frames.next())[0]["stepwell"] == PROTOCOL
-        assert (await frames.next())[0][:2] == [1, serving.ANSWER]
+        assert (await frames.next())[0][:2] == [1, answering.ANSWER]
 
 
 async def test_one_that_reads_nothing_stops_being_read_and_others_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(serving, "UNREAD_MAX", 4_096)
+    monkeypatch.setattr(answering, "UNREAD_MAX", 4_096)
     path = tmp_path / "a.db"
     async with Engine(path, workflows=[waits]) as engine:
         await engine.create_batch(waits, range(200))
@@ -343,7 +343,7 @@ async def test_one_that_reads_nothing_stops_being_read_and_others_go_on(tmp_path
         await works(path)
 
 
-async def test_one_that_asks_and_goes_leaves_nothing_behind(tmp_path):
+async def test_one_that_asks_and_goes_leaves_nothing_behind(tmp_path, caplog):
     path = tmp_path / "a.db"
     async with Engine(path, workflows=[waits]) as engine:
         await engine.create(waits, id="a")
@@ -356,5 +356,6 @@ async def test_one_that_asks_and_goes_leaves_nothing_behind(tmp_path):
         server = engine._driver.server
         while server._connections:
             await trio.testing.wait_all_tasks_blocked()
-        assert server.bytes == 0
+        assert server._answers.bytes == 0
+        assert [it.getMessage() for it in caplog.records if it.levelname == "ERROR"] == []
         assert engine._driver.watchers._watches == {}

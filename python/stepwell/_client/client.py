@@ -18,8 +18,6 @@ from .._steps.workflow import Workflow, name_sought
 from .._types import EngineStatistics, Limits
 from .._values import names
 from .._values.durations import Duration, to_us
-from .link import Link
-from .remote_desk import remote_desk
 
 
 class ClientTenant(Tenant):
@@ -87,6 +85,9 @@ class Client(ClientTenant):
                 'a store in memory (":memory:") is its engine\'s alone; give the path of a file.'
             )
         self._namespace = names.workflow_name(namespace, "namespace")
+        from .link import Link  # these two know all there is to ask, and most programs ask nothing
+        from .remote_desk import remote_desk
+
         self._link = Link(path, to_us(timeout, "timeout") / 1e6)
         self._desk = remote_desk(self._link)
 

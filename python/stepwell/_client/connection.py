@@ -12,8 +12,16 @@ from typing import Any
 
 import trio
 
-from .._engine.frames import FRAME_SECONDS, PROTOCOL, BadFrame, Frames, framed
-from .._engine.serving import ANSWER, BEGUN, CANCEL, ITEM
+from .._engine.frames import (
+    BEGUN,
+    CANCEL,
+    FRAME_SECONDS,
+    ITEM,
+    PROTOCOL,
+    BadFrame,
+    Frames,
+    framed,
+)  # fmt: skip
 from .._errors import NoEngine
 from .._version import __version__
 
@@ -198,6 +206,3 @@ async def _closed(stream: trio.SocketStream) -> None:
         stream.socket.shutdown(trio.socket.SHUT_RDWR)
     with trio.CancelScope(shield=True):
         await stream.aclose()
-
-
-__all__ = ["ANSWER", "BEGUN", "Asked", "Connection", "Lost", "open_connection"]

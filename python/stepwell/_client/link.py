@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .._engine.config import check_thread
-from .._engine.frames import FRAME_MAX, BadFrame
+from .._engine.frames import ANSWER, BEGUN, FRAME_MAX, BadFrame
 from .._engine.socket_path import socket_path
 from .._engine.wire import Garbled, unpacked_error
 from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
-from .connection import ANSWER, BEGUN, Asked, Connection, Lost, open_connection
+from .connection import Asked, Connection, Lost, open_connection
 from .remote_code import RemoteCode
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Frames on a socket: four bytes of length, most significant first, and one CBOR item.
+"""Frames on a socket: four bytes of length, most significant first, and one CBOR item; and the
+words in them that are of no call.
 
 Whoever reads believes nothing: how long a frame may be is known before any of it is kept, and how
 long one may take to come once it has begun. What is in it is plain CBOR, which makes no object of
@@ -23,6 +24,12 @@ FRAME_MAX = 96 << 20
 FRAME_SECONDS = 30
 """So long a frame that has begun may take."""
 READ_BYTES = 1 << 16
+CANCEL = "cancel"
+"""What a client sends in place of a call to give one up."""
+
+ANSWER, ERROR, ITEM, BEGUN = range(4)
+"""What follows the number of a call: its answer, or the end of its items; an error; an item; the
+cursor from which items come from now on, if there is one before the first."""
 
 
 class BadFrame(Exception):

@@ -4,7 +4,7 @@ directions, so that neither side can say what the other does not know.
 What is sent is plain CBOR. Named records are lists of their fields, enums their values, errors the
 name of a public class with its text and attributes. What is read is checked against its type before
 anything is done with it; no class is made but those that the types name. Frames and limits stand in
-`frames`; who may call stands in `serving`.
+`frames`; who may call stands in `answering`.
 """
 
 from __future__ import annotations
