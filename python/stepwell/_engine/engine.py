@@ -45,7 +45,6 @@ from .frames import PROTOCOL
 from .life import Life
 from .own_desk import OwnDesk
 from .registry import Registry
-from .sealed_core import passed_through
 from .serving import Server
 from .tenant import LocalTenant, Namespace
 
@@ -250,6 +249,10 @@ class Engine(LocalTenant):
             )
         except _core.CoreError as error:
             raise error_of(*error.args) from None
+        if self._codec is None:
+            return core
+        from .sealed_core import passed_through  # an engine without a codec pays nothing for it
+
         return passed_through(core, self._codec)
 
     @enable_ki_protection

@@ -53,9 +53,9 @@ _BULK: What = ("bulk",)
 _SCHEDULE: What = ("schedule",)
 
 
-def passed_through(core: Core, codec: Codec | None) -> Core:
+def passed_through(core: Core, codec: Codec) -> Core:
     """Returns a core that passes payloads through this codec."""
-    return core if codec is None else cast("Core", SealedCore(core, codec))
+    return cast("Core", SealedCore(core, codec))
 
 
 def _place_in(approval_id: str) -> str:
