@@ -7,7 +7,8 @@ import pytest
 
 import stepwell
 from stepwell import Approvals, Bulks, Engine, Instance, Namespace, Schedule, aio, sync
-from stepwell._engine.table import BY_NAME, OPERATIONS
+from stepwell._engine.table import BY_NAME, KEYWORDS, OPERATIONS, Operation
+from stepwell._steps import signatures
 
 WHOSE = {"instance": Instance, "approvals": Approvals, "bulk": Bulks, "schedule": Schedule}
 AS_OTHERS = re.compile(r"^ {4}StepwellError: As `", re.MULTILINE)
@@ -112,3 +113,44 @@ def test_what_changes_something_says_who_does_it_and_can_be_repeated(operation):
     assert (operation.again == "reads") == (not operation.changes)
     if operation.changes:
         assert operation.cost not in {"memory", "row", "page"}
+
+
+def parameters(signature: str):
+    row = Operation("engine.x", "engine", signature, "read", "viewer", "reads", "row", "")
+    return row.parameters
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_keywords_are_those_of_the_types(name):
+    told = {it.name: it.type for it in parameters(KEYWORDS[name])}
+    assert all(it.default == "None" for it in parameters(KEYWORDS[name]))
+    types = {
+        key: it.__forward_arg__ for key, it in getattr(signatures, name).__annotations__.items()
+    }
+    assert told == {key: it.replace('"', "'") for key, it in types.items()}
+
+
+def test_parameters_are_told_one_by_one():
+    several = parameters(
+        "(workflow: Workflow | str, n: int = 5, *more: Status, id: str, "
+        "**options: Unpack[LimitChanges]) -> None"
+    )
+    assert several[:4] == [
+        ("workflow", "Workflow | str", None),
+        ("n", "int", "5"),
+        ("id", "str", None),
+        ("more", "Status", None),
+    ]
+    assert [it.name for it in several[4:]] == list(stepwell.Limits._fields)
+    assert BY_NAME["engine.count"].answer == "dict[Status, int]"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda it: it.name)
+def test_the_parameters_of_a_row_are_those_of_its_method(operation):
+    of_method = [
+        name
+        for name, it in inspect.signature(method_of(operation)).parameters.items()
+        if name != "self" and it.kind is not it.VAR_KEYWORD
+    ]
+    told = [it.name for it in operation.parameters]
+    assert sorted(told[: len(of_method)]) == sorted(of_method)
