@@ -8,7 +8,6 @@ After 3, 130 and 137 the same command goes on.
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import shlex
@@ -41,7 +40,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line."""
+    """What is to be done, and where."""
 
     path: str | None
     store: str
@@ -52,53 +51,8 @@ class Options:
     seed: int | None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `stepwell demo`."""
-    parser.add_argument(
-        "path",
-        metavar="PATH",
-        nargs="?",
-        help="folder to back up; default: this Python's standard library",
-    )
-    parser.add_argument(
-        "--store", default="./stepwell-demo.db", help="the engine's store (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--out",
-        default="./stepwell-demo",
-        help="folder for blobs, manifests and reports (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help="approve the removal of blobs that no manifest names"
-    )
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--chaos",
-        action="store_true",
-        help="kill the worker with SIGKILL about every second until the job is done",
-    )
-    how.add_argument(
-        "--crash-after",
-        type=_seconds,
-        metavar="SECONDS",
-        help="kill the worker once, after so much work; run the command again to go on",
-    )
-    parser.add_argument(
-        "--seed", type=int, help="of --chaos: when it kills; default: a new one, which is printed"
-    )
-
-
-def main(arguments: argparse.Namespace) -> int:
+def main(options: Options) -> int:
     """Runs the command and returns its exit code."""
-    options = Options(
-        arguments.path,
-        arguments.store,
-        arguments.out,
-        arguments.yes,
-        arguments.chaos,
-        arguments.crash_after,
-        arguments.seed,
-    )
     screen = open_screen()
     try:
         order = _order(options)
@@ -121,13 +75,6 @@ def _say_unseen(error: OSError) -> int:
             file=sys.stderr, flush=True,
         )  # fmt: skip
     return STOPPED
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 86_400:
-        raise ValueError
-    return value
 
 
 def _order(options: Options) -> Order:
