@@ -1,16 +1,82 @@
-"""The command `stepwell`. A command is a module with `add_arguments` and `main`, imported once it
-is asked for.
+"""The command `stepwell`: one command for each thing that can be asked of an engine, and a few
+around that.
 
-It uses the public API only and knows no command's business.
+A command is loaded once it is asked for: `stepwell --help` imports none of them, and no engine.
+`asking` makes commands of the rows of the table of operations, `output` prints, `addresses` reads
+what is typed, `exits` has the exit codes.
 """
 
 from __future__ import annotations
 
-import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from stepwell import __version__
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("running:run", "Run the engine MODULE:ENGINE until a signal comes."),
+    "list": ("looking:list_", "List instances."),
+    "show": ("looking:show", "Show where one instance stands."),
+    "history": ("looking:history", "Show what is recorded of one instance."),
+    "explain": ("looking:explain", "Say why one instance is where it is, and what to do."),
+    "reasons": ("looking:reasons", "Count instances by why they are where they are."),
+    "demo": ("demo:demo", "A verified backup that survives kill -9."),
+}
+"""Every command: where it is, and what it does in a line."""
+
+
+class Commands(click.Group):
+    """The commands, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns their names, as they are told."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Loads one."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tells what each does, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def load(name: str) -> click.Command:
+    """Returns the command of a name."""
+    module, _, made = COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), made)
+    return command
+
+
+def _version(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        from .._version import __version__
+
+        click.echo(f"stepwell {__version__}")
+        ctx.exit()
+
+
+stepwell = Commands(
+    "stepwell",
+    help="Durable execution inside a Python process: look at what an engine does, and act on it, "
+    "from any other process of the same user.",
+    epilog="Instances are WORKFLOW/ID, WORKFLOW/latest or latest. What is printed is a table on a "
+    "terminal and JSON Lines in a pipe. Exit codes: 0 done; 1 the instance errored or was "
+    "terminated; 2 usage; 3 not found; 4 its state is against it; 5 overloaded, try again; 6 no "
+    "engine; 7 not allowed; 8 store; 9 done in part; 10 doctor found something; 124 waited too "
+    "long; 130 Ctrl-C.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+            help="Print the version.",
+        )
+    ],
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,28 +87,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code, for `sys.exit`.
-
-    Raises:
-        SystemExit: After `--help`, `--version` and mistakes in the arguments (code 2).
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="stepwell", description="Durable execution inside a Python process."
-    )
-    parser.add_argument("--version", action="version", version=f"stepwell {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    demo = commands.add_parser(
-        "demo",
-        help="a verified backup that survives kill -9",
-        description="Backs up a folder, one durable workflow instance per file, and verifies every "
-        "one. Kill it whenever you like and run it again.",
-        epilog="exit codes: 0 all backed up; 1 some files could not be; 2 could not start; 3 "
-        "stopped early; 4 --chaos found a difference; 130 Ctrl-C; 137 --crash-after",
-    )
-    if given[:1] == ["demo"]:
-        from stepwell._demo import command
+    try:
+        code: Any = stepwell.main(given, prog_name="stepwell", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except BrokenPipeError:  # whoever read it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except BaseException as error:
+        return _failed(error)
 
-        command.add_arguments(demo)
-        return command.main(parser.parse_args(given))
-    parser.parse_args(given)  # help, version, or a mistake: each of them ends here
-    return 2
+
+def _failed(error: BaseException) -> int:
+    """Says what went wrong, and returns the code for that."""
+    from .exits import INTERRUPTED, USAGE, code_of
+    from .output import say
+
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        [error] = error.exceptions
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())
+        return USAGE
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        if context is not None:
+            say(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+        say(f"stepwell: {error.format_message()}")
+        return USAGE
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        say("stepwell: stopped.")
+        return INTERRUPTED
+    code = code_of(error) if isinstance(error, Exception) else None
+    if code is None:
+        raise error
+    say(f"stepwell: {error}")
+    return code

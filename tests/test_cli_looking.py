@@ -1,0 +1,142 @@
+"""Commands that look: in a pipe, on a terminal, and where there is nothing."""
+
+import json
+import os
+
+import pytest
+from commands import is_row, on_terminal, piped
+from shop import fail, order, pay
+
+from stepwell import sync
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store with an engine in another thread, and an instance of each kind."""
+    path = str(tmp_path / "shop.db")
+    monkeypatch.setenv("STEPWELL_STORE", path)
+    monkeypatch.setenv("SHOP_KEY", str(tmp_path / "key"))
+    with sync.Engine(path, workflows=[order, pay, fail]) as engine:
+        for code, id in ((order, "o-17"), (order, "o/18"), (pay, "p"), (fail, "f")):
+            it = engine.create(
+                code, id=id, attributes={"customer": "acme"} if code is order else None
+            )
+            it.wait_for_status("waiting", "errored")
+        yield path
+
+
+def lines(text):
+    return [json.loads(it) for it in text.splitlines()]
+
+
+def test_list_prints_rows_and_a_table(store):
+    done = piped("list")
+    rows = lines(done.out)
+    assert [(it["workflow"], it["id"]) for it in rows] == [
+        ("fail", "f"), ("pay", "p"), ("order", "o/18"), ("order", "o-17"),
+    ]  # fmt: skip
+    for it in rows:
+        is_row(it, "InstanceSummary")
+    table = on_terminal("list")
+    assert table.code == 0
+    head, *told = table.out.splitlines()
+    assert head.split() == ["instance", "status", "why", "updated"]
+    assert told[0].startswith("fail/f      errored  ValueError: no such address")
+    assert on_terminal("list", "--json").out == done.out
+
+
+def test_list_takes_the_filters_of_the_table(store):
+    def ids(*options):
+        done = piped("list", "--ids", *options)
+        assert done.code == 0, done.err
+        return done.out.split()
+
+    assert ids("order") == ["order/o/18", "order/o-17"]
+    assert ids("order", "--oldest-first") == ["order/o-17", "order/o/18"]
+    assert ids("--status", "errored", "--status", "running") == ["fail/f"]
+    assert ids("--attribute", "customer=acme", "--id-prefix", "o-") == ["order/o-17"]
+    assert ids("--reason", "retrying") == ["pay/p"]
+    assert ids("--created-after", "1 hour") == ids()
+    assert ids("--created-before", "1 hour ago") == []
+    assert ids("--version", "2") == []
+
+
+def test_what_is_not_shown_is_told(store):
+    done = piped("list", "--limit", "3", "--ids")
+    assert len(done.out.split()) == 3
+    assert done.err.startswith("these are 3; there may be more: --limit 0, or --cursor ")
+    cursor = done.err.split()[-1]
+    assert piped("list", "--cursor", cursor, "--ids").out == "order/o-17\n"
+    assert len(piped("list", "--limit", "0", "--ids").out.split()) == 4
+
+
+def test_fields_are_chosen(store):
+    assert lines(piped("list", "pay", "--fields", "id,status,instance").out) == [
+        {"id": "p", "status": "waiting", "instance": "pay/p"}
+    ]
+    done = piped("list", "--fields", "id,nope")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no 'nope'; there are id, workflow" in done.err
+
+
+def test_show_history_explain_and_reasons(store):
+    [shown] = lines(piped("show", "order/o/18").out)
+    is_row(shown, "InstanceStatus", workflow=str, id=str)
+    assert (shown["workflow"], shown["id"], shown["status"]) == ("order", "o/18", "waiting")
+    assert "ValueError: no such address\n" in on_terminal("show", "fail/latest").out
+    records = lines(piped("history", "pay/p").out)
+    for it in records:
+        is_row(it, "StepRecord")
+    assert [it["status"] for it in records] == ["attempt_failed", "waiting"]
+    assert "charge  do          1  attempt failed" in on_terminal("history", "pay/p").out
+    assert lines(piped("history", "pay/p", "--failed").out) == records[:1]
+    [told] = lines(piped("explain", "pay/latest").out)
+    is_row(told, "Explanation")
+    assert 'waits for retry 1 of "charge"' in on_terminal("explain", "pay/p").out
+    rows = lines(piped("reasons").out)
+    for it in rows:
+        is_row(it, "ReasonCount")
+    assert rows[0]["count"] == 2
+    assert "retrying" in on_terminal("reasons", "pay").out
+    assert piped("reasons", "pay", "--ids").out == "pay/p\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["show", "order/none"], 3, 'there is no instance "none" of "order"'),
+        (["show", "order"], 2, "give WORKFLOW/ID, such as order/latest, or latest"),
+        (["show", "/x"], 2, "'/x' is no instance"),
+        (["list", "nobody"], 3, 'no workflow "nobody" is registered'),
+        (["list", "--cursor", "x"], 2, "cursor"),
+        (["list", "--created-after", "2026-11-30"], 2, "write 2026-11-30Z for UTC"),
+        (["list", "--created-after", "soon"], 2, "or so long ago: 2 hours"),
+        (["list", "--attribute", "k"], 2, "write KEY=VALUE"),
+        (["history", "pay/p", "--step", "nope"], 3, "recorded is charge"),
+        (["list", "--namespace", "a b"], 2, "namespace"),
+    ],
+)
+def test_mistakes_have_a_code_and_a_text(store, arguments, code, told):
+    done = piped(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert told in done.err
+
+
+@pytest.mark.parametrize("name", ["list", "reasons"])
+def test_a_store_that_is_not_there_is_not_made(tmp_path, name):
+    path = tmp_path / "none.db"
+    done = piped(name, "--store", str(path))
+    assert (done.code, done.out) == (8, "")
+    assert f"there is no store at {path}, and none was made" in done.err
+    assert os.listdir(tmp_path) == []
+    assert piped(name, "--store", str(tmp_path)).code == 8
+    assert piped(name, "--store", ":memory:").code == 8
+
+
+def test_an_engine_that_is_away_is_waited_for_and_then_told(store, tmp_path):
+    path = tmp_path / "away.db"
+    with sync.Engine(str(path), workflows=[order]):
+        pass
+    done = piped("list", "--store", path, "--wait", "0")
+    assert (done.code, done.out) == (6, "")
+    assert f"no engine of {path} answered" in done.err
