@@ -14,7 +14,7 @@ import trio.testing
 
 from stepwell import Client, Engine, Step, TooLarge, workflow
 from stepwell._engine import answering, serving, socket_path
-from stepwell._engine.frames import FRAME_MAX, PROTOCOL, BadFrame, Frames, framed
+from stepwell._engine.frames import FRAME_MAX, PROTOCOL, BadFrame, Frames, Outlet, framed
 from stepwell._values.plain import dumps
 
 HELLO = framed({"stepwell": PROTOCOL})
@@ -318,6 +318,34 @@ async def test_one_that_comes_byte_by_byte_is_understood(tmp_path):
             await stream.send_all(bytes([byte]))
         assert (await frames.next())[0]["stepwell"] == PROTOCOL
         assert (await frames.next())[0][:2] == [1, answering.ANSWER]
+
+
+@pytest.mark.parametrize("seed", [random.randrange(1 << 32)])
+async def test_what_is_sent_comes_in_its_order_however_much_is_taken_at_once(seed):
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    sent = [bytes([n % 256]) * dice.choice((0, 1, 100, 20_000)) for n in range(200)]
+    waited = 0
+    async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+        outlet = Outlet(stream, seconds=60)
+        reader = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        async with reader, trio.open_nursery() as nursery:
+            nursery.start_soon(outlet.run)
+            frames = Frames(reader)
+            came = []
+            for data in sent:
+                outlet.send(framed(data))
+                waited += outlet.waiting > 0
+                if dice.random() < 0.5:
+                    came.append((await frames.next())[0])
+            while len(came) < len(sent):
+                came.append((await frames.next())[0])
+            nursery.cancel_scope.cancel()
+    assert came == sent
+    assert 0 < waited < len(sent)
+    assert outlet.waiting == 0
 
 
 async def test_one_that_reads_nothing_stops_being_read_and_others_go_on(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ for an answer then is told `Lost`, and decides whether to ask again.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,7 @@ from .._engine.frames import (
     PROTOCOL,
     BadFrame,
     Frames,
+    Outlet,
     framed,
 )  # fmt: skip
 from .._errors import NoEngine
@@ -86,8 +88,7 @@ class Connection:
         self._frames = frames
         self._asked: dict[int, Asked] = {}
         self._numbers = 0
-        self._unsent: list[bytes] = []
-        self._some = trio.Event()
+        self._outlet = Outlet(stream, seconds=math.inf)  # an engine that has much to do reads later
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
 
@@ -103,24 +104,20 @@ class Connection:
         self._numbers += 1
         data = framed([self._numbers, name, args, key])
         asked = self._asked[self._numbers] = Asked()
-        self._send(data)
+        self._outlet.send(data)
         return self._numbers, asked
 
     def forget(self, number: int, *, gives_up: bool) -> None:
         """Nobody waits for this call any more; `gives_up`: the engine is told so."""
         if self._asked.pop(number, None) is not None and gives_up and not self.is_lost:
-            self._send(framed([number, CANCEL, [], None]))
-
-    def _send(self, data: bytes) -> None:
-        self._unsent.append(data)
-        self._some.set()
+            self._outlet.send(framed([number, CANCEL, [], None]))
 
     async def run(self) -> None:
         """Reads and writes, until it ends. For a task of its own; nothing leaves it."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._outlet.run)
                     await self._read()
                     nursery.cancel_scope.cancel()
         except* (BadFrame, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -154,13 +151,6 @@ class Connection:
             elif len(asked.items) > ITEMS_MAX:
                 self.forget(number, gives_up=True)
                 asked.lose()
-
-    async def _write(self) -> None:
-        while True:
-            await self._some.wait()
-            self._some = trio.Event()
-            data, self._unsent = b"".join(self._unsent), []
-            await self._stream.send_all(data)
 
 
 async def open_connection(path: str) -> Connection:

@@ -29,6 +29,7 @@ from .frames import (
     PROTOCOL,
     BadFrame,
     Frames,
+    Outlet,
     framed,
 )  # fmt: skip
 from .vetting import vet
@@ -128,9 +129,8 @@ class Connection:
         self._answers = answers
         self._stream = stream
         self._calls: dict[int, trio.CancelScope] = {}
-        self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._some, self._read = trio.Event(), trio.Event()
+        self._read = trio.Event()
+        self._outlet = Outlet(stream, seconds=FRAME_SECONDS, sent=lambda: self._read.set())
 
     async def run(self) -> None:
         """Serves it until it ends."""
@@ -138,7 +138,7 @@ class Connection:
         if not await self._greeted(frames):
             return
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._write)
+            self._nursery.start_soon(self._outlet.run)
             while (frame := await frames.next()) is not None:
                 await self._take(*frame)
                 await self._has_room()
@@ -225,26 +225,10 @@ class Connection:
         except BadFrame as error:
             told = InternalError(f"the answer cannot be sent: {error}")
             data = framed([item[0], ERROR, packed_error(told)])
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        self._some.set()
+        self._outlet.send(data)
 
     async def _has_room(self) -> None:
         """Waits until there is room for what the next call is answered."""
-        while len(self._calls) >= CALLS_MAX or self._unsent_bytes > UNREAD_MAX:
+        while len(self._calls) >= CALLS_MAX or self._outlet.waiting > UNREAD_MAX:
             self._read = trio.Event()
             await self._read.wait()
-
-    async def _write(self) -> None:
-        while True:
-            await self._some.wait()
-            self._some = trio.Event()
-            data, self._unsent = b"".join(self._unsent), []
-            for at in range(0, len(data), UNREAD_MAX):
-                part = data[at : at + UNREAD_MAX]
-                with trio.move_on_after(FRAME_SECONDS) as slow:
-                    await self._stream.send_all(part)
-                if slow.cancelled_caught:
-                    raise BadFrame("nobody reads what is answered")
-                self._unsent_bytes -= len(part)
-                self._read.set()
