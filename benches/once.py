@@ -11,7 +11,18 @@ from pathlib import Path
 
 import trio
 
-from benches import beside, bodies, floods, fronts, lists, machine, readers, scale, workloads
+from benches import (
+    beside,
+    bodies,
+    clients,
+    floods,
+    fronts,
+    lists,
+    machine,
+    readers,
+    scale,
+    workloads,
+)
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "W1": workloads.sequential,
@@ -38,6 +49,8 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "retention": beside.retention,
     "reasons": beside.reasons,
     "watchers": beside.watchers,
+    "clients": clients.calls,
+    "watchers-over-sockets": clients.watchers,
     "pages": lists.pages,
     "watch-or-ask": readers.watch_or_ask,
 }
