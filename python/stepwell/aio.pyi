@@ -1762,6 +1762,8 @@ class Engine(_LocalTenant):
             "errored" ends it, "blocked" keeps it for `resume()`.
         retention: How long instances are kept after their end, where neither they were created with
             a retention nor their `@workflow` has one; None: until they are deleted.
+        wait_for_lock: So long a store is waited for that another engine owns, say that of the
+            process that this one follows; None: not at all.
         durability: "full": every commit is synced.
 
     Raises:
@@ -1786,6 +1788,7 @@ class Engine(_LocalTenant):
         default_runtime: Runtime = "asyncio",
         on_error: OnBodyError = "errored",
         retention: Retention | None = None,
+        wait_for_lock: Duration | None = None,
         durability: Literal["full"] = "full",
     ) -> None: ...
     async def drain(self, timeout: Duration | None = None) -> None:

@@ -1756,6 +1756,8 @@ class Engine(_LocalTenant):
             "errored" ends it, "blocked" keeps it for `resume()`.
         retention: How long instances are kept after their end, where neither they were created with
             a retention nor their `@workflow` has one; None: until they are deleted.
+        wait_for_lock: So long a store is waited for that another engine owns, say that of the
+            process that this one follows; None: not at all.
         durability: "full": every commit is synced.
 
     Raises:
@@ -1780,6 +1782,7 @@ class Engine(_LocalTenant):
         default_runtime: Runtime = "trio",
         on_error: OnBodyError = "errored",
         retention: Retention | None = None,
+        wait_for_lock: Duration | None = None,
         durability: Literal["full"] = "full",
     ) -> None: ...
     def drain(self, timeout: Duration | None = None) -> None:

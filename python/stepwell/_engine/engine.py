@@ -30,7 +30,7 @@ from .._values import names
 from .._values.durations import Duration, to_us
 from .._values.sealing import Codec
 from .._version import __version__
-from . import statistics
+from . import locked, statistics
 from .config import (
     base_limits,
     check_thread,
@@ -95,6 +95,8 @@ class Engine(LocalTenant):
             "errored" ends it, "blocked" keeps it for `resume()`.
         retention: How long instances are kept after their end, where neither they were created with
             a retention nor their `@workflow` has one; None: until they are deleted.
+        wait_for_lock: So long a store is waited for that another engine owns, say that of the
+            process that this one follows; None: not at all.
         durability: "full": every commit is synced.
 
     Raises:
@@ -119,6 +121,7 @@ class Engine(LocalTenant):
         default_runtime: Runtime = "trio",
         on_error: OnBodyError = "errored",
         retention: Retention | None = None,
+        wait_for_lock: Duration | None = None,
         durability: Literal["full"] = "full",
     ) -> None:
         self._store = store_path(store)
@@ -142,6 +145,9 @@ class Engine(LocalTenant):
         self._default_runtime: Runtime = default_runtime
         self._on_error: OnBodyError = on_body_error("Engine", on_error)
         self._retention = retention_of("Engine", retention)
+        self._lock_seconds = (
+            None if wait_for_lock is None else to_us(wait_for_lock, "wait_for_lock") / 1e6
+        )
         self._virtual_time: int | None = None
         self._seed = 0
         self._checks_arguments = False
@@ -165,7 +171,7 @@ class Engine(LocalTenant):
         """Opens the store, recovers and runs.
 
         Raises:
-            StoreLocked: Another engine owns the file.
+            StoreLocked: Another engine owns the file, and still did after `wait_for_lock`.
             StoreVersion: A newer Stepwell wrote it.
             StoreCorrupt: A checksum or the file's structure is wrong.
             StoreFailed: It cannot be read or written, or is no Stepwell store.
@@ -198,7 +204,9 @@ class Engine(LocalTenant):
             from .._operations import gather
 
             _ = asyncio_turns, gather
-        core = await trio.to_thread.run_sync(self._open_core)
+        core = await locked.opened(
+            lambda: trio.to_thread.run_sync(self._open_core), self._lock_seconds, self._life.leaving
+        )
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.default_runtime = self._default_runtime
         driver.on_error = self._on_error

@@ -38,6 +38,7 @@ class Life:
         block: The scope of the `async with` block; a failure of the engine cancels it.
         nursery: Of the engine's tasks.
         closing_failed: What `closes` returned.
+        leaving: Set when the engine is to end, be it open yet or not.
     """
 
     nursery: trio.Nursery
@@ -57,7 +58,7 @@ class Life:
         self._driver: Driver | None = None
         self._opening_failed: BaseException | None = None
         self._opened = trio.Event()
-        self._leaving = trio.Event()
+        self.leaving = trio.Event()
         self._over = trio.Event()
 
     # Whoever has the engine.
@@ -81,7 +82,7 @@ class Life:
     async def end(self) -> None:
         """Leaves the engine, and waits until it is closed. Ctrl-C meanwhile ends the grace, and is
         raised then."""
-        self._leaving.set()
+        self.leaving.set()
         struck: KeyboardInterrupt | None = None
         with trio.CancelScope(shield=True):
             while not self._over.is_set():
@@ -125,7 +126,7 @@ class Life:
             await trio.sleep_forever()
         finally:
             self.hurry()
-            self._leaving.set()
+            self.leaving.set()
 
     async def _live(self) -> None:
         try:
@@ -134,7 +135,7 @@ class Life:
         except BaseException as error:
             self._opening_failed = error
         else:
-            if not self._leaving.is_set():
+            if not self.leaving.is_set():
                 await self._host(driver)
             if not (self._is_parents or self._over.is_set()):
                 self.closing_failed = await self._closes(driver)
@@ -154,7 +155,7 @@ class Life:
                         driver.server.open()
                         self.nursery.start_soon(self._watched, driver, driver.server.run)
                     self._opened.set()
-                    await self._leaving.wait()
+                    await self.leaving.wait()
                     await self._empty(driver)
                     self.nursery.cancel_scope.cancel()
                     if driver.left and not self._is_parents:
@@ -164,7 +165,7 @@ class Life:
                 self._opening_failed = error
                 return
             driver.broke(error)
-            await self._leaving.wait()
+            await self.leaving.wait()
 
     @enable_ki_protection
     async def _watched(

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{test_kill_process, Pid};
 
-use super::files::Paths;
+use super::files::{beside, Paths};
 use super::guard::Guard;
 use super::inherited::{self, Own};
 use super::ofd;
@@ -27,6 +27,8 @@ use crate::store::Error;
 
 /// How often, 10 ms apart, a lock that is held is tried again.
 const LOOKS: u32 = 5;
+/// Longest path of a socket.
+const SOCKET_MAX: usize = 107;
 const HEADING: &str = "stepwell engine";
 
 /// Who has a store open.
@@ -165,10 +167,18 @@ impl Drop for Owned {
 }
 
 fn in_use(paths: &Paths, by: &str) -> Error {
+    let name = &paths.name;
+    let socket = beside(&paths.database, ".sock");
+    // One whose path would be too long is in a folder of the user's.
+    let answers = socket.as_os_str().len() > SOCKET_MAX || socket.exists();
+    let ask = if answers {
+        format!("use stepwell.Client({name:?}) here, which asks that one, or give")
+    } else {
+        "give".into()
+    };
     Error::Locked(format!(
-        "{} is in use by {by}. One engine owns an embedded store: use stepwell.Client({:?}) here, \
-        which asks that one, or give this engine another file.",
-        paths.name, paths.name
+        "{name} is in use by {by}. One engine owns an embedded store: {ask} this engine another \
+        file."
     ))
 }
 
