@@ -24,6 +24,7 @@ from .._replay import Cursor
 from .._types import STATUSES, Status
 from .._values.codec import Undecodable, codec
 from .._values.durations import text
+from .._values.envelope import without_trace
 from .._values.failures import describe_body, from_users_code
 from . import delivery, diagnosis, stopping
 from .branch import Branch, place
@@ -121,6 +122,8 @@ class Runner:
         branch = Branch(self)
         branch.has_task = True
         place.set(branch)
+        if self.port.told is not None and self.undoing is None:
+            self.port.told.begins(self, self._params)
         if self.port.observed and not self.port.draining and self.who.workflow.runtime == "trio":
             self.port.keeper.open(self)
         try:
@@ -150,11 +153,9 @@ class Runner:
         fn, plan = self.who.workflow.fn, self.who.workflow.params
         args: tuple[Any, ...] = (step,)
         if self.who.workflow.takes_params:
+            params = without_trace(self._params)
             try:
-                args = (
-                    step,
-                    plan.decode(self._params, "params") if self._params is not None else None,
-                )
+                args = (step, plan.decode(params, "params") if params is not None else None)
             except Undecodable as error:
                 return stopping.unreadable(self, "the start", error)
         code = as_coroutine(fn(*args))
@@ -222,6 +223,8 @@ class Runner:
             return
         if error is not None:
             log.warning("%s failed", self.who, exc_info=from_users_code(error))
+            if self.port.told is not None:
+                self.port.told.fails(self.who.no, error)
             if self._blocks(error):
                 stopping.block(self, "body_failed", error)
                 return
@@ -250,6 +253,8 @@ class Runner:
         for operation in list(self.delivery.open.values()):
             self.port.tickets.pop(operation.number, None)
             operation.end_attempts()
+        if self.port.told is not None:
+            self.port.told.ends(self)
         self.rest.end()
         if self.task is not None:
             self.port.keeper.close(self.task)

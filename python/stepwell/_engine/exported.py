@@ -2,7 +2,8 @@
 
 That is all that a replay of its body needs, so a history that was exported shows whether other code
 still fits it (`stepwell.testing.check_replay`). Values are as they are stored, in base64; of steps
-that are `sensitive` there is how large they were and nothing else.
+that are `sensitive` there is how large they were and nothing else. In which trace a value was
+given is of no use elsewhere, and left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .._core import ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED
 from .._errors import InvalidConfig
 from .._replay import Recorded
 from .._types import Status
-from .._values.envelope import is_hidden
+from .._values.envelope import is_hidden, without_trace
 from .._values.hidden import without_hidden
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def export(look: Look, records: list[Recorded]) -> dict[str, Any]:
         "stepwell_export": VERSION,
         **{name: getattr(look, name) for name in _KEPT},
         "status": look.status.value,
-        "params": _text(look.params),
+        "params": _text(without_trace(look.params)),
         "output": _text(look.result) if look.status is Status.COMPLETE else None,
         "attributes": _text(look.attributes),
         "waits": [
@@ -50,7 +51,7 @@ _IN_PARTS = (ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED)
 
 def _record(record: Recorded) -> dict[str, Any]:
     line: dict[str, Any] = dict(zip(_FIELDS, record, strict=True))
-    payload = record.payload
+    payload = without_trace(record.payload)
     if payload is not None and is_hidden(payload):
         return line | {"payload": None, "hidden_bytes": len(payload)}
     if payload is not None and record.verdict in _IN_PARTS:

@@ -26,6 +26,7 @@ from .._steps import past
 from .._types import StepRecord, StepRef
 from .._values.codec import ENCODED, Undecodable
 from .._values.durations import from_us
+from .._values.envelope import without_trace
 from .._values.failures import error_info
 from .._values.hidden import told
 
@@ -68,6 +69,7 @@ def _named(records: list[Recorded]) -> list[Recorded]:
 
 def _record(record: Recorded) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
+    payload = without_trace(payload)
     output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None
     if payload is not None:
         try:

@@ -12,6 +12,7 @@ from .._types import STATUSES
 from .._values import names
 from .._values.codec import Undecodable, as_plain, codec, too_large
 from .._values.durations import to_us
+from .._values.envelope import without_trace
 from .desk import By, Code, Order, Query, Set, Who
 from .many import RATE_MAX
 from .schedule_times import check_range, checked
@@ -116,6 +117,7 @@ def _vet_plan(desk: Here, namespace: str, plan: Plan) -> None:
 
 
 def _vet_value(data: bytes | None, what: str, most: int) -> None:
+    data = without_trace(data)
     if data is None:
         return
     if len(data) > most:

@@ -17,6 +17,7 @@ from .._replay import EARLIER, Identity, Outcome
 from .._types import Approval, Event
 from .._values.codec import Undecodable, as_plain, codec
 from .._values.durations import from_us, text
+from .._values.envelope import without_trace
 from .._values.failures import blamed
 from .._values.names import any_of, wait_name
 from . import recalled
@@ -89,6 +90,8 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
         payload = _payload(life, outcome, as_type)
     except Undecodable as error:
         await _tell_unfit(life, identity, outcome, error)
+    if life.port.told is not None and not life.delivery.replaying:
+        life.port.told.took(life.who.no, outcome.type, outcome.payload)
     taken = Event(outcome.type, payload, _came_at(outcome))
     return taken.answered_by(Replying(life, outcome.type, outcome.seq))
 
@@ -96,7 +99,7 @@ async def event(branch: Branch, name: str, types: list[str], us: int, as_type: A
 def _payload(life: Life, outcome: Outcome, as_type: Any) -> Any:
     """Returns what an event says, as the type that the body asks for. None, or nothing, is judged
     as every value is; bodies of before this rule were given it as whatever type."""
-    stored = outcome.payload
+    stored = without_trace(outcome.payload)
     if stored is None and (as_type is None or life.who.format < NOTHING_IS_JUDGED):
         return None
     plan = codec.plan(Any if as_type is None else as_type)
@@ -172,6 +175,8 @@ async def approval(
         )
     except Undecodable as error:
         await stopping.unreadable(life, f'approval "{name}"', error, name)
+    if life.port.told is not None and not life.delivery.replaying:
+        life.port.told.decided(life.who.no, name, outcome.type == _core.APPROVED)
     by, reason, metadata = decision.get("by", ""), decision.get("reason"), decision.get("metadata")
     if outcome.type != _core.APPROVED:
         why = f": {reason}" if reason else ""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from .._types import Limits
-from .envelope import is_hidden, redacted, uncovered, why_unreadable
+from .envelope import is_hidden, redacted, uncovered, why_unreadable, without_trace
 from .hints import type_name, without_extras
 from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
@@ -305,6 +305,7 @@ class Codec:
 def as_plain(data: bytes | None) -> Any:
     """Returns what these bytes stand for as plain data; the bytes themselves where they stand for
     none, and only how many they are where they are hidden."""
+    data = without_trace(data)
     if data is not None and is_hidden(data):
         return redacted(data)
     try:

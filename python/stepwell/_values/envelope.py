@@ -13,6 +13,7 @@ _HIDDEN = b"\xff\x01"
 _SEALED = b"\xff\x02"
 _CARRIED = b"\xff\x03"
 _UNOPENED = b"\xff\x04"
+_TRACED = b"\xff\x05"
 SEALED_PART = "sealed"
 """Under which a recorded failure has what of it is sealed."""
 
@@ -69,3 +70,26 @@ def why_unreadable(data: bytes) -> str | None:
     if data.startswith((_SEALED, _CARRIED)):
         return "is encoded, and this engine has no codec. Give it the one it was stored with"
     return None
+
+
+def with_trace(trace: bytes, data: bytes | None) -> bytes:
+    """Returns a value together with the trace that it was given in, at most 64 KiB of it."""
+    return _TRACED + len(trace).to_bytes(2) + trace + (data or b"")
+
+
+def trace_of(data: bytes | None) -> bytes | None:
+    """Returns the trace that a value was given in; None: in none."""
+    return _split(data)[0]
+
+
+def without_trace(data: bytes | None) -> bytes | None:
+    """Returns a value without the trace that it was given in."""
+    return data if data is None or not data.startswith(_TRACED) else _split(data)[1]
+
+
+def _split(data: bytes | None) -> tuple[bytes | None, bytes | None]:
+    if data is None or not data.startswith(_TRACED):
+        return None, data
+    begin = len(_TRACED) + 2
+    end = begin + int.from_bytes(data[len(_TRACED) : begin])
+    return data[begin:end], data[end:] or None

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._errors import NotSerializable, TooLarge
 from .codec import Plan, Undecodable
+from .envelope import without_trace
 from .plain import loads
 
 _ANY_SIZE = 1 << 62
@@ -18,7 +19,8 @@ _ANY_SIZE = 1 << 62
 
 def same(plan: Plan, one: bytes | None, other: bytes | None) -> bool:
     """Whether two stored values are the same as this type. One that cannot become it is the same as
-    none but itself."""
+    none but itself. In which trace they were given makes no difference."""
+    one, other = without_trace(one), without_trace(other)
     if one is None or other is None:
         return one is other
     try:
