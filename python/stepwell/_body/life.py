@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError, Workflow
     from .._types import Limits
+    from .telemetry import Told
     from .undoing import Undoing
 else:
 
@@ -371,6 +372,7 @@ class Port(Calls, Protocol):
     waiting_residents: int
     found: int
     bridge: Bridge | None
+    told: Told | None
 
     @property
     def generators(self) -> Leftovers: ...

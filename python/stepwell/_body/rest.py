@@ -119,6 +119,8 @@ class Rest:
         self._quiet_since = now
         port.waiting_residents += 1
         port.quiet(life.who.no, life.who.incarnation, life.delivery.cursor.seq)
+        if port.told is not None:
+            port.told.rests(life.who.no)
         if life.who.workflow.park:
             self._stay(soonest)
 
@@ -150,6 +152,8 @@ class Rest:
         self._last_wait = port.now() - self._quiet_since
         self._quiet_since = None
         port.waiting_residents -= 1
+        if port.told is not None and not self._life.stopping:
+            port.told.goes_on(self._life.who.no)
         if self._park_timer is not None:
             port.disarm(self._park_timer)
             self._park_timer = None

@@ -27,6 +27,7 @@ class Running(Protocol):
         ground: Where the code of its attempt began; see `resisting`.
         runs: Whether an attempt is under way.
         on_asyncio: Whether async code of it belongs on an asyncio loop.
+        is_in_body: Whether an attempt runs in the body's own task.
         is_ending: Whether its attempt was cancelled, by whomever, so that its code should end.
         is_cancelled: Whether that was its body.
     """
@@ -42,8 +43,14 @@ class Running(Protocol):
     ground: Any
     runs: bool
     on_asyncio: bool
+    is_in_body: bool
     is_ending: bool
     is_cancelled: bool
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt is made now, from 1."""
+        ...
 
     @property
     def beat(self) -> int:

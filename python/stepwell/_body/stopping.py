@@ -157,6 +157,8 @@ def block(life: Life, reason: str, error: BaseException, step: str | None = None
         error,
         exc_info=None if error.__cause__ is None else from_users_code(error.__cause__),
     )
+    if life.port.told is not None:
+        life.port.told.fails(life.who.no, error, reason)
     life.port.block(
         life.who.no, life.who.incarnation, reason, codec.encode(describe_body(error)), step
     )

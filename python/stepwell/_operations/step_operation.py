@@ -18,6 +18,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .._attempts.attempt import Stopped, call, end_of, enter_and_send, go_on_unscoped, remote
 from .._attempts.context import StepContext
+from .._attempts.heard import heard
 from .._attempts.timeouts import CutShort
 from .._body import containment, delivery, stopping
 from .._body.branch import place
@@ -85,8 +86,13 @@ class StepOperation(RecordedStep):
     def context(self) -> StepContext:
         """What the function may know of the step, made when it first asks."""
         if self._context is None:
-            self._context = StepContext(self, self._made + 1, None)
+            self._context = StepContext(self, self.attempt, None)
         return self._context
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt is made now, from 1."""
+        return self._made + 1
 
     @property
     def beat(self) -> int:
@@ -130,6 +136,8 @@ class StepOperation(RecordedStep):
             self.on_asyncio = True
         if port.checks_arguments:
             self._arguments = Arguments(self.fn, self.args)
+        if port.told is not None and (listener := port.told.listeners.get(life.who.no)):
+            self.fn = heard(self, listener)
         told = life.delivery
         attempts, attached = told.cursor.attempts, told.attached
         if (

@@ -43,6 +43,7 @@ _NEVER = (
 )
 _CALLERS = (
     "stepwell._attempts.attempt",
+    "stepwell._attempts.heard",
     "stepwell._operations.step_operation",
     "stepwell._loops.bridge",
     "stepwell._attempts.remote",
