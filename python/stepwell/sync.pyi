@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, Unpack, overload
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from stepwell import Approval as Approval
 from stepwell import ApprovalRequest as ApprovalRequest
@@ -87,7 +95,16 @@ from stepwell import WorkflowStatistics as WorkflowStatistics
 from stepwell import step_options as step_options
 from stepwell import workflow as workflow
 
-from ._steps.signatures import CatchUp, Given, IfExists, LimitChanges, OnOverload, Overlap, Runtime
+from ._body.telemetry import Telemetry
+from ._steps.signatures import (
+    CatchUp,
+    Given,
+    IfExists,
+    LimitChanges,
+    OnOverload,
+    Overlap,
+    Runtime,
+)
 from ._steps.workflow import OnBodyError
 from ._types import FromStep, StatusName
 from ._values.durations import Duration
@@ -1744,6 +1761,7 @@ class Engine(_LocalTenant):
             else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
+        telemetry: Who is told what instances do, such as `stepwell.otel.Telemetry()`.
         codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
             `Codec`. What was stored without one is read as it is.
         name: Names this engine in the lock file beside the store.
@@ -1776,6 +1794,7 @@ class Engine(_LocalTenant):
         slots: int = 50000,
         namespace: str = "default",
         codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
@@ -1911,6 +1930,8 @@ class Client(_ClientTenant):
         store: Path of the engine's store.
         timeout: So long a call waits for an engine that is away.
         namespace: Whose instances it is about; others are had with `namespace`.
+        telemetry: Who is told what is asked for, such as `stepwell.otel.Telemetry()`; the trace in
+            which that is goes along to the engine.
 
     Raises:
         InvalidConfig: An argument is out of range, or the store is in memory.
@@ -1923,6 +1944,7 @@ class Client(_ClientTenant):
         *,
         timeout: Duration = "30 seconds",
         namespace: str = "default",
+        telemetry: Telemetry | None = None,
     ) -> None: ...
     def namespace(self, name: str) -> ClientNamespace:
         """Returns a namespace of the engine: instances, ids and limits of its own.

@@ -9,8 +9,9 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .._body.telemetry import Telemetry
 from .._core import SHARDS_MAX
-from .._engine.config import copy_path, number, store_path
+from .._engine.config import copy_path, number, store_path, usable_telemetry
 from .._engine.desk import Desk
 from .._engine.tenant import Tenant
 from .._errors import InvalidConfig, InvalidState
@@ -66,6 +67,8 @@ class Client(ClientTenant):
         store: Path of the engine's store.
         timeout: So long a call waits for an engine that is away.
         namespace: Whose instances it is about; others are had with `namespace`.
+        telemetry: Who is told what is asked for, such as `stepwell.otel.Telemetry()`; the trace in
+            which that is goes along to the engine.
 
     Raises:
         InvalidConfig: An argument is out of range, or the store is in memory.
@@ -78,6 +81,7 @@ class Client(ClientTenant):
         *,
         timeout: Duration = "30 seconds",
         namespace: str = "default",
+        telemetry: Telemetry | None = None,
     ) -> None:
         path = store_path(store)
         if path == ":memory:":
@@ -89,7 +93,12 @@ class Client(ClientTenant):
         from .remote_desk import remote_desk
 
         self._link = Link(path, to_us(timeout, "timeout") / 1e6)
-        self._desk = remote_desk(self._link)
+        desk: Desk = remote_desk(self._link)
+        if (told := usable_telemetry(telemetry)) is not None:
+            from .._engine.traced import desk_in_trace
+
+            desk = desk_in_trace(desk, told)
+        self._desk = desk
 
     def __repr__(self) -> str:
         return repr(self._link)

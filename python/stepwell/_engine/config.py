@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from .._body.telemetry import Telemetry
 from .._errors import InvalidConfig, InvalidState, MisusedState
 from .._types import Limits
 from .._values.sealing import Codec
@@ -143,6 +144,16 @@ def usable_codec(codec: Codec | None) -> Codec | None:
             "stepwell.crypto.Keyring({...}), or leave it out."
         )
     return codec
+
+
+def usable_telemetry(telemetry: Telemetry | None) -> Telemetry | None:
+    """Returns what somebody gave as `telemetry=`."""
+    has = (callable(getattr(telemetry, method, None)) for method in ("told_by", "asks"))
+    if telemetry is not None and (isinstance(telemetry, type) or not all(has)):
+        raise InvalidConfig(
+            f"telemetry is {telemetry!r:.120}; give stepwell.otel.Telemetry(), or leave it out."
+        )
+    return telemetry
 
 
 def check_on_overload(word: Any) -> None:

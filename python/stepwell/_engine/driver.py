@@ -51,6 +51,7 @@ from .watching import Watchers
 
 if TYPE_CHECKING:
     from .._body.life import Life
+    from .._body.telemetry import Told
     from .._core import Core, Start
     from .._kinds import Verdict
     from .._loops.bridge import Bridge
@@ -131,6 +132,7 @@ class Driver:
         self.on_error: OnBodyError = "errored"
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.bridge: Bridge | None = None
+        self.told: Told | None = None
         self.server: Server | None = None
         self.watchdog = Watchdog(self)
         self.code = workflows

@@ -19,6 +19,7 @@ from .. import _core
 from .._attempts import context
 from .._attempts.context import StepContext
 from .._body.branch import Branch, caller, current_branch, place
+from .._body.telemetry import Telemetry
 from .._codes import error_of
 from .._errors import EngineClosed, InvalidConfig, InvalidState, MisusedState, StepwellError
 from .._room import need_room
@@ -39,6 +40,7 @@ from .config import (
     number,
     store_path,
     usable_codec,
+    usable_telemetry,
 )  # fmt: skip
 from .driver import Driver
 from .frames import PROTOCOL
@@ -83,6 +85,7 @@ class Engine(LocalTenant):
             else 64.
         slots: Most instances that run at once, 1 to 1,000,000.
         namespace: Where this engine's instances live.
+        telemetry: Who is told what instances do, such as `stepwell.otel.Telemetry()`.
         codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
             `Codec`. What was stored without one is read as it is.
         name: Names this engine in the lock file beside the store.
@@ -115,6 +118,7 @@ class Engine(LocalTenant):
         slots: int = 50_000,
         namespace: str = "default",
         codec: Codec | None = None,
+        telemetry: Telemetry | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
         threads: int = 40,
@@ -138,6 +142,7 @@ class Engine(LocalTenant):
                 'this version has durability="full" and no agents; leave the others out.'
             )
         self._codec = usable_codec(codec)
+        self._telemetry = usable_telemetry(telemetry)
         if default_runtime not in RUNTIMES:
             raise InvalidConfig(
                 f'default_runtime is {default_runtime!r}; give "trio" or "asyncio".'
@@ -152,7 +157,11 @@ class Engine(LocalTenant):
         self._seed = 0
         self._checks_arguments = False
         self._driver: Driver | None = None
-        self._desk = self._here = OwnDesk(self)
+        self._desk = self._here = self._served = OwnDesk(self)
+        if self._telemetry is not None:
+            from .traced import desk_in_trace  # an engine without pays nothing for it
+
+            self._desk = self._here = desk_in_trace(self._served, self._telemetry)
         self._life = Life(self._open_driver, self._close, self._grace)
         self._state: Literal["new", "open", "closed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
@@ -207,13 +216,19 @@ class Engine(LocalTenant):
         core = await locked.opened(
             lambda: trio.to_thread.run_sync(self._open_core), self._lock_seconds, self._life.leaving
         )
+        told = None if self._telemetry is None else self._telemetry.told_by(self)
+        if told is not None:
+            from .traced import core_in_trace
+
+            core = core_in_trace(core, told)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
+        driver.told = told
         driver.default_runtime = self._default_runtime
         driver.on_error = self._on_error
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
         driver.checks_arguments = self._checks_arguments
         if self._store != ":memory:":
-            driver.server = Server(self._here, self._store, self._hello)
+            driver.server = Server(self._served, self._store, self._hello)
         if self._host_loop is not None:
             # here, because only programs that have a loop need it
             from .._loops.bridge import Bridge
@@ -313,6 +328,8 @@ class Engine(LocalTenant):
         if driver.bridge is not None:
             await _in_thread(driver.bridge.close)
         driver.abandon_callers()
+        if driver.told is not None:
+            driver.told.closes()
         return failure
 
     def _hurry(self) -> None:
