@@ -7,42 +7,47 @@ as `\\x1b`, `\\u202e`, `\\U000e0041`. Everything that the command prints goes th
 
 from __future__ import annotations
 
-import re
+import unicodedata
+from collections.abc import Callable
 
-_UNSEEN = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
-)
-_IN_LINES = re.compile(f"[{_UNSEEN}]")
-_IN_LINE = re.compile(f"[\t\n{_UNSEEN}]")
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def in_line(text: str) -> str:
     """Returns text that stays on one line."""
-    return _IN_LINE.sub(_written, text)
+    return _escaped(text, "", _written)
 
 
 def in_lines(text: str) -> str:
     """Returns text that may have several lines, such as a traceback."""
-    return _IN_LINES.sub(_written, text)
+    return _escaped(text, "\n\t", _written)
 
 
 def in_json(text: str) -> str:
     """Returns JSON whose strings are safe to print, and still the same strings."""
-    return _IN_LINES.sub(_as_json, text)
+    return _escaped(text, "\n", _as_json)
 
 
-def _written(found: re.Match[str]) -> str:
-    letter = found[0]
+def _escaped(text: str, kept: str, written: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(it if _is_seen(it) or it in kept else written(it) for it in text)
+
+
+def _is_seen(letter: str) -> bool:
+    """Whether a letter is one that a reader sees: a space of whatever width, too."""
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
+
+
+def _written(letter: str) -> str:
     code = ord(letter)
     if letter in _SHORT:
         return _SHORT[letter]
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else (
-        f"\\U{code:08x}"
-    )  # fmt: skip
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _as_json(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass")
+def _as_json(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
