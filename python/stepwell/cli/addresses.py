@@ -162,6 +162,19 @@ class Span(ParamType):
             return value
 
 
+def seconds(span: Any) -> float:
+    """Returns how long a duration of `Span` is.
+
+    Raises:
+        Failure: It is none.
+    """
+    if isinstance(span, float) and span >= 0:
+        return span
+    if isinstance(span, str) and (found := _AGO.fullmatch(span.strip())) is not None:
+        return float(found[1]) * _UNITS[found[2][0]]
+    raise Failure(USAGE, f"{span!r} is no duration; write 30 seconds, 5 min, 2 hours, or 1.5.")
+
+
 class Attribute(ParamType):
     """`key=value`: numbers, true and false are what they look like, all else is text."""
 

@@ -125,7 +125,7 @@ def ask(
             try:
                 return await body(client, out, **given)
             except InvalidConfig as error:
-                raise await _unknown(client, given.get("workflow"), error) or error from None
+                raise await _unknown(client, _workflow(given), error) or error from None
 
     return trio.run(asked)
 
@@ -151,6 +151,15 @@ def check_store(store: str) -> None:
         raise Failure(STORE, f"the store at {store} cannot be read: {why}.") from None
     if not stat.S_ISREG(mode):
         raise Failure(STORE, f"{store} is no file, and so no store.")
+
+
+def _workflow(given: dict[str, Any]) -> Any:
+    """Returns the workflow that was named, if it was one alone."""
+    for name in ("workflow", "target", "of", "instance"):
+        if isinstance(given.get(name), str):
+            return given[name].partition("/")[0]
+    targets: tuple[str, ...] = given.get("targets", ())
+    return targets[0].partition("/")[0] if targets else None
 
 
 async def _unknown(

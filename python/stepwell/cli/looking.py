@@ -51,12 +51,8 @@ async def paged(
 @asks("engine.list", name="list", arguments=[WORKFLOW], without=["workflow"])
 async def list_(client: Client, out: Output, workflow: str | None, **given: Any) -> None:
     """List instances, newest first."""
-    chosen = given_to("engine.list", given)
-    if "status" in chosen:
-        chosen["status"] = list(chosen["status"])
-    await paged(
-        out, {"workflow": workflow, **chosen}, client.list, "no instance is there that is so."
-    )
+    chosen = {"workflow": workflow, **given_to("engine.list", given)}
+    await paged(out, chosen, client.list, "no instance is there that is so.")
 
 
 @asks("instance.status", name="show", arguments=[INSTANCE])

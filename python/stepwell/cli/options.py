@@ -37,7 +37,7 @@ def _said(flag: str, help: str, **more: Any) -> Make:
         )
         settings = dict(more)
         if it.default is None:
-            settings["required"] = True
+            settings.setdefault("required", True)
         text = f"{help}{default}".replace("'", "")
         return click.Option([flag, it.name], help=f"{text}.", **settings)
 
@@ -115,7 +115,7 @@ WORDS: dict[str, Make] = {
         "--frontier", "Nobody created after the --dry-run that told this number", type=int
     ),
     "actor": _said("--by", "Who does it, for the audit; default: your login name", metavar="NAME"),
-    "by": _said("--by", "Who decides; default: your login name", metavar="NAME"),
+    "by": _said("--by", "Who decides; default: your login name", metavar="NAME", required=False),
     "note": _said("--note", "What there is to say to it, for the audit", metavar="TEXT"),
     "dry_run": _flag("--dry-run", "Only say what it would be done to"),
     "to_version": _said("--to-version", "The version as which they go on", metavar="V"),
@@ -209,8 +209,8 @@ def given_to(name: str, given: dict[str, Any]) -> dict[str, Any]:
             value = dict(value)
         elif it.name == "parent" and isinstance(value, str) and "/" in value:
             value = tuple(value.split("/", 1))
-        elif it.name == "status":
-            value = list(value) if isinstance(value, tuple) else value
-            value = "all" if value == ["all"] and '"all"' in it.type.replace("'", '"') else value
+        elif it.name == "status" and isinstance(value, tuple):
+            several: list[str] = list(value)
+            value = several if len(several) > 1 else several[0]
         taken[it.name] = value
     return taken

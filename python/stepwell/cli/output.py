@@ -41,7 +41,7 @@ COLUMNS: dict[str, str] = {
 """What a table shows of a row, unless `--fields` says what."""
 _AGES = {"updated_at", "since", "next", "asked_at", "until", "began_at", "next_at", "paused_at"}
 """Moments that a table tells by how far away they are."""
-_SHORT = 17
+_SHORT = 20
 """Columns up to this wide are kept whole."""
 _COLOURS = {
     "complete": "green", "running": "cyan", "waiting": "blue", "queued": "yellow",
@@ -164,6 +164,10 @@ class Output:
     def document(self, value: Any) -> None:
         """Prints plain data, one line of JSON."""
         self._write(in_json(json.dumps(value, ensure_ascii=False)))
+
+    def value(self, value: Any) -> None:
+        """Prints a value of a user: one line of JSON."""
+        self.document(value_json(value))
 
     def plain_text(self, text: str) -> None:
         """Prints text that is ours: a script, an id."""
