@@ -195,6 +195,7 @@ SEES_INSIDE = {
     "test_arrival_times.py": "a record of an earlier version",
     "test_asyncio_endings.py": "a limit of seconds, made short",
     "test_border.py": "compares the lists of both sides",
+    "test_cli_table.py": "the table of operations, and its types",
     "test_client.py": "limits of thousands, made small; an engine of another version",
     "test_codec.py": "values, thousands of times and without an engine",
     "test_codec_doubt.py": "the same",
