@@ -151,6 +151,8 @@ pub struct Start {
     pub parent: Option<InstanceNo>,
     /// Id of the schedule that created it.
     pub schedule: Option<Box<str>>,
+    /// The name that its workflow had when it was created, if that was another one.
+    pub born: Option<Box<str>>,
     /// Which rules it keeps: see [`crate::store::FORMAT`].
     pub format: u32,
     /// Whether the engine stopped uncleanly while this body could run (R3).

@@ -264,6 +264,7 @@ impl Core {
             created_at: new.created_at,
             parent: new.parent,
             schedule: new.schedule,
+            born: None,
             format: new.format,
             seed: new.seed.unwrap_or(new.incarnation),
             interrupted: false,

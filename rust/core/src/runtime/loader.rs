@@ -243,6 +243,7 @@ pub(crate) fn read_start(
         created_at: row.created_at,
         parent: row.parent,
         schedule: row.schedule,
+        born: row.born,
         format: row.format,
         seed: row.seed.unwrap_or(row.incarnation),
         interrupted: false,

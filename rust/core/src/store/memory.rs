@@ -8,6 +8,7 @@
 mod model;
 mod moment;
 mod owners;
+mod renamed;
 mod schedules;
 mod shelf;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::known::{self, Known, Needs};
+use super::renames::Renaming;
 use super::within::Within;
 use super::{
     Bucket, Delivery, Ended, Error, Expiry, Failed, Newcomer, NumberedCode, Op, Outcome, Reader,
@@ -204,6 +206,10 @@ impl Store for MemoryStore {
 
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error> {
         Ok(self.model.lock().buckets.values().cloned().collect())
+    }
+
+    fn rename(&mut self, to: &Renaming) -> Result<(), Error> {
+        self.model.lock().rename(to).map_err(Error::Invalid)
     }
 
     fn maintain(&mut self) -> Result<(), Error> {

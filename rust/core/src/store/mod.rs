@@ -21,9 +21,11 @@ use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::undo::Undo;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use known::{Damaged, Known, Need, Needs};
+use renames::Renaming;
 
 pub mod known;
 pub mod memory;
+pub mod renames;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod sqlite;
@@ -393,6 +395,9 @@ pub struct Row {
     pub schedule: Option<Box<str>>,
     /// How far the undoing of its steps is (L8); `None`: nothing of it is undone.
     pub undo: Option<Undo>,
+    /// The name that its workflow had when it was created, if that was another one: all that is
+    /// derived from the name of its workflow derives from this one, for life.
+    pub born: Option<Box<str>>,
     /// What of it cannot be read, in a listing; nothing else of it is to be trusted then but its
     /// names, its id and its number.
     pub damage: Option<Box<str>>,
@@ -686,6 +691,9 @@ pub trait Store: Send {
     /// Returns what the creation rates had left, of each namespace for which that was ever kept, in
     /// order of name.
     fn buckets(&mut self) -> Result<Vec<Bucket>, Error>;
+    /// Gives instances of workflows that have another name by now to that name, all or none: see
+    /// [`renames`]. Nothing is open yet.
+    fn rename(&mut self, to: &Renaming) -> Result<(), Error>;
     /// Does housekeeping that must not delay a commit (checkpoints). Called between batches.
     fn maintain(&mut self) -> Result<(), Error>;
     /// Whether there is more of that to do soon, although nothing else is.

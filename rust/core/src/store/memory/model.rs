@@ -322,6 +322,7 @@ impl Model {
             paused_at: None,
             schedule: new.schedule.clone(),
             undo: None,
+            born: None,
             damage: None,
         };
         let instance = Instance {

@@ -268,6 +268,7 @@ fn instance_row(it: &crate::store::Row) -> Vec<Cell> {
         int(1),
         or_null(it.schedule.as_deref(), text),
         or_null(it.undo, |it| int(it as u8)),
+        or_null(it.born.as_deref(), text),
     ]
 }
 
@@ -302,6 +303,7 @@ fn instances() {
         paused_at: None,
         schedule: None,
         undo: None,
+        born: None,
         damage: None,
     };
     let blocked = crate::store::Row {

@@ -84,6 +84,7 @@ fn nameplate(no: InstanceNo, [namespace, workflow, id]: [&str; 3], what: &str) -
         seed: None,
         paused_at: None,
         schedule: None,
+        born: None,
         undo: None,
         damage: Some(what.into()),
     }

@@ -41,6 +41,7 @@ mod plans;
 mod read;
 mod reader;
 mod recover;
+mod renaming;
 mod resume;
 mod rows;
 mod schedules;
@@ -58,6 +59,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode};
 
 use super::known::{self, Known, Needs};
+use super::renames::Renaming;
 use super::within::Within;
 use super::{
     Bucket, Copier, Delivery, Ended, Error, Expiry, Failed, Op, Outcome, Reader, Recovery, Store,
@@ -352,6 +354,15 @@ impl Store for SqliteStore {
 
     fn failures(&mut self, from_hour: i64) -> Result<Vec<Failed>, Error> {
         self.read(|conn, names| read::failures(conn, names, from_hour))
+    }
+
+    fn rename(&mut self, to: &Renaming) -> Result<(), Error> {
+        if let Some(why) = self.read(|conn, names| renaming::hindrance(conn, names, to))? {
+            return Err(Error::Invalid(why));
+        }
+        self.write("rename a workflow in", BEGIN_TRIES, |conn, _, names| {
+            renaming::rename(conn, names, to)
+        })
     }
 
     fn overdue(&mut self, what: &Expiry) -> Result<u64, Error> {

@@ -351,7 +351,7 @@ mod tests {
         let path = folder.path().join("audit.db");
         drop(open(&path, "test").unwrap());
         let conn = Connection::open(&path).unwrap();
-        conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA user_version=9;")
+        conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA user_version=99;")
             .unwrap();
         let error = open(&path, "test").unwrap_err();
         assert!(

@@ -33,9 +33,9 @@ pub(super) fn payload_said(table: &str, row: &Columns) -> Result<(Said, u32)> {
 pub(super) const INSTANCE: &str = "i.no, i.version, i.id, i.incarnation, i.status, i.marked, \
      i.recoveries, i.priority, i.created_at, i.updated_at, i.started_at, i.ended_at, i.start_at, \
      i.parent, i.called, i.reason, i.step, i.format, i.seed, i.paused_at, \
-     i.head, i.workflow, i.schedule, i.undo";
+     i.head, i.workflow, i.schedule, i.undo, i.born";
 /// How many columns [`INSTANCE`] has.
-pub(super) const INSTANCE_WIDTH: usize = 24;
+pub(super) const INSTANCE_WIDTH: usize = 25;
 
 /// Columns of [`newcomer`], in its order. The sixth says whether the instance was created, queued,
 /// and never changed since: as [`Row::is_newcomer`]. There may be millions of them, so what else
@@ -151,6 +151,7 @@ fn whole_instance(row: &Columns, names: &Names) -> Result<Row> {
         paused_at: time_or_none(row, 19)?,
         schedule: text_or_none(row, 22)?,
         undo: code_or_none(row, 23, Undo::from_code)?,
+        born: text_or_none(row, 24)?,
         damage: None,
     })
 }

@@ -12,11 +12,11 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 7;
+pub(super) const VERSION: u32 = 8;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
 pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] =
-    &[to_2, to_3, to_4, to_5, to_6, to_7];
+    &[to_2, to_3, to_4, to_5, to_6, to_7, to_8];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -146,6 +146,15 @@ fn to_7(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// Under which name of its workflow an instance was created, if that has another one today. No row
+/// is rewritten.
+fn to_8(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "ALTER TABLE instance ADD COLUMN born TEXT;
+         CREATE INDEX instance_born ON instance (born) WHERE born IS NOT NULL;",
+    )
+}
+
 /// The present schema.
 pub(super) const CREATE: &str = "
 CREATE TABLE store (                -- one row
@@ -193,12 +202,14 @@ CREATE TABLE instance (
   keep_success INTEGER,             -- how long it is kept after its end, -1 for ever; if none, as
   keep_error INTEGER,               -- its workflow says
   undo INTEGER,                     -- how far the undoing of its steps is (L8); if none, nothing is undone
-  schedule TEXT                     -- id of the schedule that created it
+  schedule TEXT,                    -- id of the schedule that created it
+  born TEXT                         -- name that its workflow had when it was created; if none, as now
 );
 CREATE UNIQUE INDEX instance_id ON instance (workflow, id);
 CREATE INDEX instance_status ON instance (workflow, status);
 CREATE INDEX instance_parent ON instance (parent) WHERE parent IS NOT NULL;
 CREATE INDEX instance_schedule ON instance (schedule) WHERE schedule IS NOT NULL;
+CREATE INDEX instance_born ON instance (born) WHERE born IS NOT NULL;
 CREATE INDEX instance_ended ON instance (workflow, status, ended_at)
   WHERE ended_at IS NOT NULL AND keep_success IS NULL;
 CREATE INDEX instance_keep ON instance (
