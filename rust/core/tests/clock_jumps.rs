@@ -36,6 +36,7 @@ fn open(store: &MemoryStore) -> Engine {
             .with(Limit::Recoveries, 1_000),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     };
     Engine::open_memory(store, config, Some(BEGINNING)).expect("it opens")
 }

@@ -233,6 +233,7 @@ fn use_engine(path: &Path) {
             .with(Limit::Recoveries, 10),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     };
     let engine = match Engine::open(path.to_str().unwrap(), "test", config, Some(5_000)) {
         Ok(engine) => engine,

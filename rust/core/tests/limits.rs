@@ -25,6 +25,7 @@ fn config(namespace: &str) -> Config {
         limits: Layer::default(),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     }
 }
 

@@ -24,6 +24,7 @@ fn config(shards: Option<u32>) -> Config {
         limits: Layer::default().with(Limit::QueueEntries, 1_000_000),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     }
 }
 

@@ -89,7 +89,7 @@ impl Core {
 #[pymethods]
 impl Core {
     #[staticmethod]
-    #[pyo3(signature = (store, *, name, workflows, shards, slots, namespace, limits, workflow_limits, retentions, virtual_time))]
+    #[pyo3(signature = (store, *, name, workflows, shards, slots, namespace, limits, workflow_limits, retentions, formerly, virtual_time))]
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     fn open(
         py: Python<'_>,
@@ -102,6 +102,7 @@ impl Core {
         limits: Vec<LimitTuple>,
         workflow_limits: Vec<(String, Vec<LimitTuple>)>,
         retentions: Vec<RetentionTuple>,
+        formerly: Vec<(String, String)>,
         virtual_time: Option<i64>,
     ) -> PyResult<Self> {
         let pairs = workflows.into_iter();
@@ -115,6 +116,10 @@ impl Core {
             limits: layer(limits, false)?,
             workflow_limits: own.collect::<PyResult<_>>()?,
             retentions: retentions.into_iter().map(RetentionTuple::named).collect(),
+            formerly: formerly
+                .into_iter()
+                .map(|(a, b)| (a.into(), b.into()))
+                .collect(),
         };
         let engine = py.detach(|| Engine::open(store, name, config, virtual_time));
         let engine = engine.map_err(|error| raise(&error))?;
@@ -124,6 +129,11 @@ impl Core {
     #[staticmethod]
     fn check_limits(limits: Vec<LimitTuple>) -> PyResult<()> {
         layer(limits, false).map(drop)
+    }
+
+    fn formerly(&self) -> Vec<(&str, &str)> {
+        let pairs = self.engine.formerly().iter();
+        pairs.map(|(old, new)| (&**old, &**new)).collect()
     }
 
     fn crash(&self, py: Python<'_>) {

@@ -126,7 +126,8 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
         py; it.no, it.incarnation, shared(&it.namespace), shared(&it.workflow), shared(&it.version),
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
         it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
-        each(py, &it.waits, wait)?.to_tuple(), it.seed, it.schedule.as_deref()
+        each(py, &it.waits, wait)?.to_tuple(), it.seed, it.schedule.as_deref(),
+        it.born.as_deref()
     )
 }
 
@@ -193,7 +194,7 @@ fn look<'py>(py: Python<'py>, look: &Look) -> Any<'py> {
         bytes(py, payloads.progress.as_deref()), bytes(py, payloads.attributes.as_deref()),
         it.priority, it.start_at, each(py, &look.waits, |py, it| wait_in(py, look, it))?,
         each(py, &look.kept, |py, (kind, count)| tuple!(py; &**kind, *count))?,
-        it.undo.map(Undo::word), it.format, it.seed.unwrap_or(it.incarnation)
+        it.undo.map(Undo::word), it.format, it.seed.unwrap_or(it.incarnation), it.born.as_deref()
     )
 }
 

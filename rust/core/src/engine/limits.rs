@@ -99,6 +99,9 @@ impl Core {
                 )));
             }
         }
+        for (old, new) in &self.config.formerly {
+            self.limited.decided.rename(old, new);
+        }
         let buckets = facts.store.buckets()?.into_iter();
         self.limited.left = buckets.map(|it| (it.namespace.clone(), it)).collect();
         let (namespace, base) = (self.config.namespace.clone(), self.config.limits);

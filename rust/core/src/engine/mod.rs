@@ -103,6 +103,8 @@ pub struct Config {
     pub workflow_limits: Vec<(Box<str>, Layer)>,
     /// How long instances of workflows there is code for are kept.
     pub retentions: Vec<(Box<str>, Retention)>,
+    /// Names that workflows had before, each with the one it has now.
+    pub formerly: Vec<(Box<str>, Box<str>)>,
 }
 
 /// Committed truth, for what an engine reads when it opens.

@@ -49,6 +49,7 @@ use crate::sequence::Sequence;
 use crate::settings::book::Book;
 use crate::settings::is_name;
 use crate::store::memory::MemoryStore;
+use crate::store::renames::{self, Pairs};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Row, Store};
 use crate::submission::Submission;
@@ -220,6 +221,12 @@ impl Engine {
         Self::start(Origin::Memory(store.clone()), "test", config, clock)
     }
 
+    /// Returns the names that workflows had before, each with the one it has now.
+    #[must_use]
+    pub fn formerly(&self) -> &Pairs {
+        &self.config.formerly
+    }
+
     /// After `crash`: a new engine on the same records, with the same settings and clock.
     ///
     /// # Errors
@@ -234,6 +241,11 @@ impl Engine {
         let mut store: Box<dyn Store> = match &origin {
             Origin::Memory(memory) => Box::new(memory.reopen()),
             Origin::File(path) => Box::new(SqliteStore::open(path, name)?),
+        };
+        let named = renames::rename(&mut *store, &config.formerly, &config.workflows)?;
+        let config = Config {
+            formerly: named,
+            ..config
         };
         let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());

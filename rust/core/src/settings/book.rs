@@ -169,6 +169,16 @@ impl Book {
         self.namespaces.insert(name, namespace).is_none()
     }
 
+    /// What was set for a workflow under the name it had before holds under the one it has now,
+    /// unless that has something set itself.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        for it in self.namespaces.values_mut() {
+            if let Some(layer) = it.workflows.remove(old) {
+                it.workflows.entry(new.into()).or_insert(layer);
+            }
+        }
+    }
+
     /// Makes what another book knows of a namespace known to this one, but for what that is opened
     /// with: whoever opens says so to both.
     pub fn copy(&mut self, of: &Self, namespace: &str) {

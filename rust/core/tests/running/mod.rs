@@ -23,6 +23,7 @@ pub fn config() -> Config {
             .with(Limit::Recoveries, 10),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     }
 }
 

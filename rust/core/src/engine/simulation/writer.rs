@@ -131,6 +131,7 @@ pub(super) fn boot(
         limits: layer(plan.base()),
         workflow_limits: limits.collect(),
         retentions: vec![],
+        formerly: vec![],
     };
     let mut core = Core::new(
         config,

@@ -59,6 +59,7 @@ fn config() -> Config {
         limits: limits(100, 3, 10),
         workflow_limits: vec![],
         retentions: vec![],
+        formerly: vec![],
     }
 }
 

@@ -123,6 +123,7 @@ impl World {
             limits,
             workflow_limits: vec![],
             retentions: vec![],
+            formerly: vec![],
         };
         let mine = (0..RANGES).map(Range).zip(&self.owners);
         let mine = mine.filter(|(_, owner)| owner.0 == at);
