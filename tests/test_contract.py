@@ -18,7 +18,7 @@ class Line:
     def __init__(self, slots: int = 8) -> None:
         self.core = _core.Core.open(
             ":memory:", name="test", workflows=[("w", "1")], shards=1, slots=slots,
-            namespace="default", limits=[], workflow_limits=[], retentions=[],
+            namespace="default", limits=[], workflow_limits=[], retentions=[], formerly=[],
             virtual_time=SECOND,
         )  # fmt: skip
         self.heard()

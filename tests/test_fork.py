@@ -164,6 +164,7 @@ def open_core(path: Path) -> Core:
         limits=[],
         workflow_limits=[],
         retentions=[],
+        formerly=[],
         virtual_time=None,
     )
 

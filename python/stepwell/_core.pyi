@@ -161,14 +161,16 @@ Start: TypeAlias = tuple[
     tuple[Wait, ...],
     int,
     str | None,
+    str | None,
 ]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
-format, interrupted, records, waits, seed, id of the schedule that created it)
+format, interrupted, records, waits, seed, id of the schedule that created it, born)
 
 records are in order; a wait that was settled while this was read may be in both. `format`: which
 rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
 the engine stopped uncleanly while this body could run (R3). `seed`: the incarnation from which all
-that looks random in it derives (L6)."""
+that looks random in it derives (L6). `born`: the name that its workflow had when it was created, if
+that was another one."""
 By: TypeAlias = tuple[str | None, str | None]
 """Who does something, and what they say to it, for the audit."""
 Row: TypeAlias = tuple[
@@ -195,14 +197,15 @@ Row: TypeAlias = tuple[
     str | None,
     Format,
     int,
+    str | None,
 ]
 """(no, namespace, workflow, version, id, status, reason, created_at, started_at, ended_at,
 updated_at, parent, params, result, progress, attributes, priority, start_at, waits, kept,
-undo, format, seed): an instance at one moment; its waits go on with (child, types, approval):
+undo, format, seed, born): an instance at one moment; its waits go on with (child, types, approval):
 which child is waited for, as (workflow, id, status, reason), events of which types, and the id of
 the approval. kept: types of events that no wait has taken yet, with how many of each; not in a
 page. undo: "running", "complete" or "failed", how far the undoing of its steps is; None: nothing
-of it is undone. format and seed: as in START."""
+of it is undone. format, seed and born: as in START."""
 
 # What codes mean. Of each sort the constants, and the words that users read, by code.
 
@@ -604,6 +607,7 @@ class Core(Calls):
         limits: Sequence[tuple[str, float | None]],
         workflow_limits: Sequence[tuple[str, Sequence[tuple[str, float | None]]]],
         retentions: Sequence[tuple[str, int | None, int | None, int | None]],
+        formerly: Sequence[tuple[str, str]],
         virtual_time: int | None,
     ) -> Core:
         """Opens the store (a path, or ":memory:"), recovers and starts the writer.
@@ -616,7 +620,9 @@ class Core(Calls):
         the last counts. Limits by name, as `limits` gives them; a value of None is as if it were
         left out. retentions: how long instances of workflows with these names are kept after their
         end in success and in error, None until they are deleted, and how many of those that have
-        ended, None any number; of a name given twice the last counts (L9). virtual_time: start of a
+        ended, None any number; of a name given twice the last counts (L9). formerly: names that
+        workflows had before, each with that of today, to whom their instances belong when this
+        returns. virtual_time: start of a
         virtual clock, or None for the system's. Releases the GIL. Raises CoreError, having changed
         nothing.
         """
@@ -624,6 +630,8 @@ class Core(Calls):
     def check_limits(limits: Sequence[tuple[str, float | None]]) -> None:
         """Raises CoreError "invalid", with a text that begins with the limit's name, if a name or
         value makes no sense for a namespace."""
+    def formerly(self) -> list[tuple[str, str]]:
+        """Names that workflows had before, each with that of today, as code or the store says."""
     def crash(self) -> None:
         """Stops as a killed process would: what was not acknowledged is dropped, nothing is marked
         as clean."""

@@ -140,7 +140,11 @@ class Link:
         patience = Patience(self)
         connection = await self._connected(patience)
         if self._code is None or self._code[0] is not connection:
-            self._code = (connection, RemoteCode(connection.hello["workflows"]))
+            hello = connection.hello
+            self._code = (
+                connection,
+                RemoteCode(hello["workflows"], map(tuple, hello.get("formerly", ()))),
+            )
         return self._code[1]
 
     async def call(self, call: Call, args: list[Any]) -> Any:

@@ -17,8 +17,13 @@ class RemoteCode(Registry):
     """See `Registry`. A name means the engine's last version, whose values are plain data; a
     `Workflow` means its own version, and values are read by its types."""
 
-    def __init__(self, workflows: Iterable[tuple[str, str, bool, bytes | None]]) -> None:
+    def __init__(
+        self,
+        workflows: Iterable[tuple[str, str, bool, bytes | None]],
+        formerly: Iterable[tuple[str, str]] = (),
+    ) -> None:
         super().__init__([_stand_in(*it) for it in workflows])
+        self.learn(formerly)
 
     def reader(self, name: str, version: str) -> Workflow[Any, Any]:
         """Plain data: nobody said what else they are."""

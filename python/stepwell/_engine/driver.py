@@ -178,6 +178,7 @@ class Driver:
     def use(self, core: Core) -> None:
         """Takes a core: what runners submit goes to it from now on."""
         self.core = core
+        self.code.learn(core.formerly())
         self.epoch = f"{core.change_epoch():x}"
         self.found = core.found()
         warn_of(core.suspected())

@@ -247,6 +247,7 @@ class Engine(LocalTenant):
             "workflows": [
                 [it.name, it.version, it.takes_params, _default(it)] for it in self._workflows
             ],
+            "formerly": [list(it) for it in self._workflows.formerly()],
         }
 
     def _kept(self, workflow: Workflow[Any, Any]) -> tuple[str, int | None, int | None, int | None]:
@@ -268,15 +269,21 @@ class Engine(LocalTenant):
                     for w in self._workflows
                 ],
                 retentions=[self._kept(w) for w in self._workflows],
+                formerly=self._workflows.formerly(),
                 virtual_time=self._virtual_time,
             )
         except _core.CoreError as error:
             raise error_of(*error.args) from None
-        if self._codec is None:
-            return core
-        from .sealed_core import passed_through  # an engine without a codec pays nothing for it
+        # an engine pays for neither that has neither a codec nor workflows that were renamed
+        if self._codec is not None:
+            from .sealed_core import passed_through
 
-        return passed_through(core, self._codec)
+            core = passed_through(core, self._codec)
+        if core.formerly():
+            from .renamed_core import by_names_of_today
+
+            core = by_names_of_today(core)
+        return core
 
     @enable_ki_protection
     async def __aexit__(

@@ -194,6 +194,7 @@ class OwnDesk:
 
     async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         driver = self._driver
+        workflow = driver.code.current(workflow)
         leased, given_back = [0, 0, 0], 0
         for of, name, used, *_, started, _ended in driver.core.workflow_statistics():
             is_own = of == namespace and name == workflow

@@ -118,6 +118,8 @@ class ScheduleRuns:
 
     def _told(self, row: tuple[Any, ...]) -> ScheduleRow:
         it = row_of(row)
+        plan = it.plan._replace(workflow=self._host.code.current(it.plan.workflow))
+        it = it._replace(plan=plan)
         return it._replace(has_code=self._code(it) is not None)
 
     async def _find(self, namespace: str, id: str) -> ScheduleRow | None:
@@ -430,7 +432,7 @@ class ScheduleRuns:
             if change.fires:
                 code = self._code(row)
                 assert code is not None, "L12: nothing is created without code"
-                creates = (plan.workflow, code.version, plan.params, list(change.fires))
+                creates = (code.name, code.version, plan.params, list(change.fires))
         firings = [(it.at, it.until, it.outcome, it.why, it.id) for it in told]
         return await self._host.ask(
             self._host.core.change_schedule, row.namespace, row.id, row.revision, becomes,

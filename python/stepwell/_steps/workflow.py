@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args, overload
@@ -75,6 +75,7 @@ class Workflow(Generic[P_contra, R_co]):
         timeout: Duration | None = None,
         on_error: OnBodyError | None = None,
         retention: Retention | None = None,
+        formerly: Iterable[str] = (),
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise InvalidConfig(f"@workflow needs an async function; {fn!r} is {_instead(fn)}")
@@ -85,6 +86,8 @@ class Workflow(Generic[P_contra, R_co]):
             )
         self.fn = fn
         self.name = workflow_name(name if name is not None else getattr(fn, "__name__", None))
+        self.formerly = _former_names(self.name, formerly)
+        """Names it had before."""
         self.version = step_name(version, "version")
         self.concurrency = _count("concurrency", concurrency)
         self.queue_entries = _count("queue_entries", queue_entries)
@@ -154,6 +157,20 @@ def _instead(fn: Any) -> str:
             "them with step.report."
         )
     return "not one. Write `async def`."
+
+
+def _former_names(name: str, formerly: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(formerly, str) or not isinstance(formerly, Iterable):
+        raise InvalidConfig(
+            f"@workflow: formerly is {formerly!r:.120}; give a list of names, as "
+            'formerly=["old-name"].'
+        )
+    former = tuple(workflow_name(it, "name in formerly") for it in formerly)
+    if name in former or len(set(former)) < len(former):
+        raise InvalidConfig(
+            f"@workflow: formerly of {name!r} is {former!r:.300}; give each other name once."
+        )
+    return former
 
 
 OnBodyError: TypeAlias = Literal["errored", "blocked"]
@@ -264,6 +281,7 @@ def workflow(
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
     on_error: OnBodyError | None = None,
+    formerly: Iterable[str] = (),
 ) -> MakesWorkflow: ...
 def workflow(
     fn: Callable[..., Awaitable[Any]] | None = None,
@@ -279,6 +297,7 @@ def workflow(
     runtime: Runtime = "trio",
     timeout: Duration | None = None,
     on_error: OnBodyError | None = None,
+    formerly: Iterable[str] = (),
 ) -> Any:
     """Makes a workflow of an async function `f(step)` or `f(step, params)`.
 
@@ -311,11 +330,16 @@ def workflow(
         on_error: What becomes of an instance whose body raises. "errored": it ends. "blocked": it
             is blocked (`body_failed`), so that a bug in a deploy costs nothing: fix it, then
             `resume()`. None: what the engine says (`Engine(on_error=)`).
+        formerly: Every name that it had before, as `("old-name",)`. When an engine opens with it,
+            all instances of those names are this workflow's, in one commit, and so are limits that
+            were set for them; callers may go on using the old names. What an instance derived from
+            its old name (idempotency keys, `uuid`, `random`, ids of children) stays as it was. Keep
+            it here as long as there are instances whose history names the workflow by it.
 
     Raises:
-        InvalidName: The name breaks the rule above.
-        InvalidConfig: Not an async function, a wrong signature, `@step_options` on it, or a number
-            out of range.
+        InvalidName: The name, or one that it had, breaks the rule above.
+        InvalidConfig: Not an async function, a wrong signature, `@step_options` on it, a number out
+            of range, or `formerly` is no list of other names.
     """
     if runtime not in RUNTIMES:
         raise InvalidConfig(f'@workflow: runtime is {runtime!r}; give "trio" or "asyncio".')
@@ -335,6 +359,7 @@ def workflow(
             timeout=timeout,
             on_error=on_error,
             retention=kept,
+            formerly=formerly,
         )
 
     return make if fn is None else make(fn)
