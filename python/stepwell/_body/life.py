@@ -61,6 +61,7 @@ class Who:
         attributes: Those that its body was told of, encoded; None: it has none.
         ahead: Those as they will be when all is durable that its body asks for.
         schedule: Id of the schedule that created it.
+        born: The name that its workflow had when it was created, if that was another one.
     """
 
     no: int
@@ -75,6 +76,7 @@ class Who:
     attributes: bytes | None
     ahead: bytes | None
     schedule: str | None = None
+    born: str | None = None
 
     def __str__(self) -> str:
         return f"{self.workflow.name}/{self.id}"
@@ -87,7 +89,13 @@ class Who:
 
     def of(self, incarnation: int) -> str:
         """Returns what names one incarnation of it among those of all instances."""
-        return f"{self.namespace}|{self.workflow.name}|{self.id}|{incarnation}"
+        return f"{self.namespace}|{self.first_name}|{self.id}|{incarnation}"
+
+    @property
+    def first_name(self) -> str:
+        """The name of its workflow from which all of it derives that does: it is the same for life,
+        whatever the workflow is called today."""
+        return self.born or self.workflow.name
 
 
 class Operation(ABC):

@@ -60,7 +60,7 @@ class Runner:
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
-        attributes, created_at, _, format, interrupted, records, waits, seed, schedule = rest
+        attributes, created_at, _, format, interrupted, records, waits, seed, schedule, born = rest
         self.who = Who(
             no,
             incarnation,
@@ -74,6 +74,7 @@ class Runner:
             attributes,
             attributes,
             schedule,
+            born,
         )
         self.port = port
         cursor = Cursor.over(records)

@@ -252,6 +252,9 @@ class Approvals:
                 '"/", "#" and "[" of a name as "[2F", "[23" and "[5B"; approvals.list() has them.'
             )
         payload = self._encoded(workflow, by, reason, metadata)
+        if (await self._desk.registry()).was_renamed(workflow):
+            look = await self._desk.find(of, payloads=False)
+            id = f"{look.born or look.workflow}/{instance}#{rest}"  # as its body asks
         return await self._desk.decide(id, of, name, approved=approved, decision=payload, by=actor)
 
     async def _is_one(self, id: str, of: Who, place: str) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of what this writes; what reads it takes no other."""
 _FIELDS = Recorded._fields
-_KEPT = ("namespace", "workflow", "version", "id", "created_at", "seed", "format")
+_KEPT = ("namespace", "workflow", "version", "id", "created_at", "seed", "format", "born")
 """What of a look goes into an export under its own name."""
 
 
@@ -80,7 +80,7 @@ def start_of(exported: Any, where: str) -> tuple[tuple[Any, ...], Status]:
         start = (
             0, 0, *names, _bytes(exported["params"]), _bytes(exported["attributes"]),
             exported["created_at"], None, exported["format"], False, records, waits,
-            exported["seed"], None,
+            exported["seed"], None, exported.get("born"),
         )  # fmt: skip
         status = Status(exported["status"])
     except (KeyError, TypeError, ValueError) as error:

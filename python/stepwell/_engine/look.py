@@ -137,6 +137,8 @@ class Look(NamedTuple):
     """Which rules it keeps for life (see `_formats`)."""
     seed: int
     """The incarnation from which all that looks random in it derives."""
+    born: str | None
+    """The name that its workflow had when it was created, if that was another one."""
 
     @property
     def status(self) -> Status:

@@ -89,7 +89,7 @@ class SealedCore:
     def __init__(self, core: Core, codec: Codec) -> None:
         self._core = core
         self._codec = codec
-        self._sealer = Sealer(codec)
+        self._sealer = Sealer(codec, core.formerly())
         self._bodies: dict[int, _Body] = {}
         self._listened: dict[int, int] = {}
         self._named: dict[int, Who] = {}
@@ -440,7 +440,7 @@ class SealedCore:
     def _start(self, sort: int, start: Any) -> tuple[object, ...]:
         no, _, namespace, workflow, _, id, params = start[:7]
         records, waits = start[12:14]
-        body = self._bodies[no] = _Body((namespace, workflow, id))
+        body = self._bodies[no] = _Body((namespace, start[-1] or workflow, id))
         body.approvals = {it[0]: _place_of(*it[2:4]) for it in waits if it[1] == APPROVAL}
         params = self._sealer.open(body.who, PARAMS, params)
         records = tuple(self._record(body.who, it) for it in records)

@@ -131,7 +131,20 @@ def asked(
         if found is None or label is None or not recalled.is_known(branch, kind, label, refusal):
             raise
         return label, found, None, refusal.with_traceback(None)
-    return names.step_name(name if name is not None else target.name), target, params, None
+    label = names.step_name(name) if name is not None else _own_name(branch, kind, target)
+    return label, target, params, None
+
+
+def _own_name(branch: Branch, kind: Kind, target: Workflow[Any, Any]) -> str:
+    """Returns what an operation is called after its workflow: of what history knows the next one
+    under several names, whichever came first has the name that the workflow had then."""
+    cursor = branch.life.delivery.cursor
+    known = [
+        (found.seq, it)
+        for it in (target.name, *target.formerly)
+        if (found := cursor.outcome_of(branch.following(kind, it))) is not None
+    ]
+    return min(known)[1] if known else target.name
 
 
 def _stand_in(workflow: Any) -> Workflow[Any, Any] | None:

@@ -150,7 +150,7 @@ async def approval(
     if life.who.format >= CANCELLED_ATTEMPTS_END:
         title = unambiguous(name)
     place = f"{branch.path}/{title}" if branch.path else title
-    approval_id = f"{life.who}#{place}#{branch.nth(identity)}"
+    approval_id = f"{life.who.first_name}/{life.who.id}#{place}#{branch.nth(identity)}"
     outcome = await delivery.perform(
         life,
         WaitOperation(

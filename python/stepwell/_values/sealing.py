@@ -10,11 +10,12 @@ the store as it is.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from .._errors import CodecFailed
 from .codec import Undecodable, codec
-from .envelope import SEALED_PART, carried, carry, seal, sealed, unopened
+from .envelope import SEALED_PART, carried, carry, seal, sealed, unopened, why_unreadable
 
 Who: TypeAlias = tuple[str, str, str]
 """Namespace, workflow and id of an instance."""
@@ -61,8 +62,9 @@ def packed(value: Any) -> bytes:
 class Sealer:
     """Seals and opens values with one codec."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, formerly: Iterable[tuple[str, str]] = ()) -> None:
         self._codec = codec
+        self._today = dict(formerly)
 
     def seal(self, who: Who, what: What, data: bytes | None) -> Any:
         """Returns a value as it is stored.
@@ -91,6 +93,22 @@ class Sealer:
         made = None if data is None else sealed(data)
         if made is None:
             return data
+        opened = self._open(who, what, made)
+        if self._today and why_unreadable(opened) is not None:
+            # under a name that its workflow had, or has, it may have been sealed as well
+            for other in self._others(who):
+                if why_unreadable(found := self._open(other, what, made)) is None:
+                    return found
+        return opened
+
+    def _others(self, who: Who) -> Iterator[Who]:
+        """The same instance, under all other names of its workflow."""
+        namespace, name, id = who
+        today = self._today.get(name, name)
+        names = [today, *(old for old, new in self._today.items() if new == today)]
+        return ((namespace, it, id) for it in names if it != name)
+
+    def _open(self, who: Who, what: What, made: bytes) -> bytes:
         try:
             opened: Any = self._codec.decode(made, _place(who, what))
         except KeyboardInterrupt:
@@ -116,7 +134,7 @@ class Sealer:
         except (Undecodable, ValueError, TypeError):
             return unopened("is damaged")
         of = (namespace, workflow, id)
-        if who is not None and of != who:
+        if who is not None and of != who and of not in self._others(who):
             return unopened(f"is that of {workflow}/{id}")
         return self.open(of, OUTPUT, inner)
 

@@ -141,7 +141,7 @@ async def check_replay(workflow: Workflow[Any, Any], histories: Iterable[Any]) -
         )
     given = [start_of(it, f"histories[{at}]") for at, it in enumerate(histories)]
     for at, (start, _) in enumerate(given):
-        if start[3] != workflow.name:
+        if start[3] != workflow.name and start[3] not in workflow.formerly:
             raise InvalidConfig(
                 f"histories[{at}] is of workflow {start[3]!r}, not of {workflow.name!r}."
             )
