@@ -95,6 +95,7 @@ fn config(slots: u32) -> Config {
             .with(Limit::QueueEntries, 4_000_000),
         workflow_limits: vec![],
         retentions: Vec::new(),
+        formerly: Vec::new(),
     }
 }
 
