@@ -6,10 +6,12 @@ import gc
 
 import pytest
 import trio
+from opentelemetry.sdk.trace import TracerProvider
 
 from stepwell import Engine, Step, workflow
 from stepwell._body.life import Operation
 from stepwell._body.runner import Runner
+from stepwell.otel import Telemetry
 
 KINDS = (Runner, Operation, Step, trio.lowlevel.Task)
 
@@ -96,3 +98,17 @@ async def test_p2_a_parked_body_is_freed_at_once():
             for instance in created:
                 await instance.send_event("go")
             assert [await instance.result() for instance in created] == ["go"] * 10
+
+
+@pytest.mark.parametrize("steps_from", [0, "1 hour"])
+@pytest.mark.parametrize("code", [steps, branches], ids=lambda code: code.name)
+async def test_p2_nor_does_who_is_told_of_a_body_keep_any_of_it(code, steps_from):
+    telemetry = Telemetry(tracer_provider=TracerProvider(), steps_from=steps_from)
+    async with Engine(":memory:", workflows=[code], telemetry=telemetry) as engine:
+        await engine.call(code)
+        with without_collector():
+            before = _there()
+            for _ in range(10):
+                await engine.call(code)
+            await _settled(before)
+            assert _there() <= before
