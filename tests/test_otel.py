@@ -2,8 +2,10 @@
 twice that is only gone over again."""
 
 import logging
+import signal
 import subprocess
 import sys
+from base64 import b64decode
 
 import pytest
 import trio
@@ -11,7 +13,7 @@ import trio.testing
 from opentelemetry import baggage, trace
 from opentelemetry import context as contexts
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from stepwell import (
@@ -193,19 +195,22 @@ async def test_a_crash_loses_open_spans_and_what_was_recorded_is_told_once():
 
     @workflow
     async def body(step: Step) -> int:
+        await step.wait_for_event("go")
         with heard.tracer.start_as_current_span("of the body"):
             first = await step.do(add, 1, 1, name="first")
-        step.log.info("said once")
-        return first + await step.do(blocks)
+        second = await step.do(blocks)
+        return await step.call(child, first + second)
 
     async with open_test_engine(
-        workflows=[body], telemetry=heard.telemetry(), autojump=False
+        workflows=[body, child], telemetry=heard.telemetry(), autojump=False
     ) as engine:
         instance = await engine.create(body)
+        await instance.send_event("go")
         await instance.wait_for_step("first")
         await trio.testing.wait_all_tasks_blocked()
         await engine.crash("3 hours")
-        assert await instance.result() == 3
+        assert await instance.result() == 4
+    assert heard.names.count("receive go") == 1
     assert heard.names.count("step first") == 1
     assert heard.names.count("of the body") == 1
     again, create = heard.one("step blocks"), heard.one("create body")
@@ -213,7 +218,8 @@ async def test_a_crash_loses_open_spans_and_what_was_recorded_is_told_once():
     # the first attempt, and the stretch in which it was, went with the process
     assert heard.open == 2
     assert again.context.trace_id == create.context.trace_id
-    assert is_in(heard.one("run body"), create)
+    assert {is_in(it, create) for it in heard.named("run body")} == {True}
+    assert is_in(heard.named("run child")[0], heard.one("create child"))
 
 
 async def test_days_later_another_engine_goes_on_in_the_same_trace(tmp_path):
@@ -258,7 +264,7 @@ async def test_what_is_stored_beside_a_value_is_no_part_of_it(tmp_path):
             assert event.output == 5
             exported = await instance.export()
             await check_replay(parent, [exported])
-            assert "traceparent" not in f"{exported}"
+            assert b64decode(exported["params"]) == b"\x01"
             trace_id = f"{heard.named('program')[-1].context.trace_id:032x}".encode()
         stored = b"".join(it.read_bytes() for it in tmp_path.glob(f"{codec is None}.db*"))
         assert (trace_id in stored) is (codec is None)
@@ -379,10 +385,81 @@ async def test_what_attempts_come_to_is_told_with_their_spans():
     assert late.attributes["error.type"] == f"{StepTimeout.__module__}.StepTimeout"
     assert heard.one("step plain items").attributes["stepwell.step.key"] == "1"
     assert heard.one("undo undone").status.status_code is StatusCode.UNSET
-    (failed,) = [it for it in heard.named("run body") if "error.type" in it.attributes]
+    runs = heard.named("run body")
+    assert [it.attributes["stepwell.run.outcome"] for it in runs].count("undoes") == 1
+    (failed,) = [it for it in runs if "error.type" in it.attributes]
     assert failed.status.status_code is StatusCode.ERROR
     assert failed.attributes["stepwell.run.outcome"] == "undoes"
     assert heard.open == 0
+
+
+async def test_calls_that_do_not_fit_end_a_step_at_once_as_without():
+    heard = Heard()
+
+    def plain(number: int) -> int:
+        return number
+
+    @workflow
+    async def body(step: Step) -> list[int]:
+        attempts = []
+        for fn in (add, plain):
+            with pytest.raises(StepFailed) as caught:
+                await step.do(fn)
+            attempts.append(caught.value.attempts)
+        return attempts
+
+    async with open_test_engine(workflows=[body], telemetry=heard.telemetry()) as engine:
+        assert await engine.call(body) == [1, 1]
+    assert heard.one("step plain").attributes["error.type"] == "TypeError"
+
+
+KILLED = """
+import os, sys, trio
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from stepwell import Engine, current_step, workflow
+from stepwell.otel import Telemetry
+
+class Prints(SpanProcessor):
+    def on_end(self, span):
+        print(f"{span.context.trace_id:x}", span.name, *span.attributes.values(), flush=True)
+
+async def first():
+    return 1
+
+async def second():
+    if sys.argv[2] == "kill":
+        os.kill(os.getpid(), 9)
+
+@workflow
+async def order(step):
+    await step.do(first)
+    await step.do(second)
+
+async def main():
+    provider = TracerProvider()
+    provider.add_span_processor(Prints())
+    telemetry = Telemetry(tracer_provider=provider)
+    async with Engine(sys.argv[1], workflows=[order], telemetry=telemetry) as engine:
+        await engine.call(order, id="one")
+
+trio.run(main)
+"""
+
+
+def test_after_kill_9_the_next_process_goes_on_in_the_same_trace(tmp_path):
+    def run(how: str) -> tuple[int, list[list[str]]]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "a.db"), how]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        return ran.returncode, [it.split() for it in ran.stdout.splitlines()]
+
+    killed, before = run("kill")
+    ended, after = run("end")
+    assert (killed, ended) == (-signal.SIGKILL, 0)
+    assert ["step", "first"] in [it[1:3] for it in before]
+    told = [it for it in after if it[1] != "create"]  # the second call's own
+    assert [it[1:3] for it in told] == [["step", "second"], ["run", "order"]]
+    assert told[0][-1] == "2"  # the attempt
+    assert {it[0] for it in told} == {it[0] for it in before}
 
 
 async def test_an_attempt_that_the_engine_cuts_short_says_so(tmp_path):
@@ -467,7 +544,15 @@ async def test_short_attempts_have_no_span_and_are_counted():
 
 
 async def test_of_an_instance_that_is_not_sampled_no_step_is_told_and_its_children_are_not():
-    heard = Heard(sampler=ParentBased(ALWAYS_OFF))
+    class StepsOnly(Sampler):
+        def should_sample(self, parent_context, trace_id, name, *args, **kwargs):
+            decision = Decision.RECORD_AND_SAMPLE if name.startswith("step") else Decision.DROP
+            return SamplingResult(decision)
+
+        def get_description(self) -> str:
+            return "steps only"
+
+    heard = Heard(sampler=StepsOnly())
     async with open_test_engine(workflows=[parent, child], telemetry=heard.telemetry()) as engine:
         instance = await engine.create(parent, 1)
         await instance.send_event("go", 1)
@@ -588,7 +673,7 @@ async def test_an_exporter_that_raises_harms_nobody_and_is_told_once(error, step
 
 
 async def test_a_sampler_and_a_propagator_that_raise_harm_nobody(caplog):
-    class Sampler(type(ALWAYS_OFF)):
+    class BadSampler(type(ALWAYS_OFF)):
         def should_sample(self, *args, **kwargs):
             raise OSError("no sampler")
 
@@ -598,7 +683,7 @@ async def test_a_sampler_and_a_propagator_that_raise_harm_nobody(caplog):
 
         extract = inject
 
-    heard = Heard(sampler=Sampler(ALWAYS_OFF._decision))
+    heard = Heard(sampler=BadSampler(Decision.DROP))
     for telemetry in (heard.telemetry(), Heard().telemetry(propagator=Propagator())):
         async with open_test_engine(workflows=[parent, child], telemetry=telemetry) as engine:
             instance = await engine.create(parent, 1)
@@ -646,14 +731,23 @@ async def test_a_stored_trace_that_makes_no_sense_harms_nobody(caplog):
 
 
 async def test_baggage_that_is_too_large_is_left_out_and_the_trace_is_not():
-    heard = Heard()
-    token = contexts.attach(baggage.set_baggage("much", "x" * 8_000))
-    try:
-        async with open_test_engine(workflows=[child], telemetry=heard.telemetry()) as engine:
-            await engine.call(child, 1)
-    finally:
-        contexts.detach(token)
-    assert is_in(heard.one("run child"), heard.one("create child"))
+    heard, seen = Heard(), []
+
+    async def looks() -> None:
+        seen.append(baggage.get_baggage("much"))
+
+    @workflow
+    async def body(step: Step) -> None:
+        await step.do(looks)
+
+    async with open_test_engine(workflows=[body], telemetry=heard.telemetry()) as engine:
+        for much in ("x" * 8_000, "x" * 3_000):
+            token = contexts.attach(baggage.set_baggage("much", much))
+            await engine.call(body)
+            contexts.detach(token)
+    for it, create in zip(heard.named("run body"), heard.named("create body"), strict=True):
+        assert is_in(it, create)
+    assert seen == [None, "x" * 3_000]
 
 
 def test_a_program_on_asyncio_has_its_trace_carried_too():
