@@ -189,3 +189,25 @@ async def test_code_and_history_have_to_belong_together(store):
         await check_replay(retries, [history])
     with pytest.raises(InvalidConfig, match="give the function that @workflow decorates"):
         await check_replay("order", [history])
+
+
+@workflow
+async def as_often(step, count: int):
+    for _ in range(count):
+        await step.do(charge, count)
+    return count
+
+
+async def test_what_is_exported_has_what_the_instance_began_with_and_returned():
+    async with open_test_engine(workflows=[as_often]) as engine:
+        instance = await engine.create(as_often, 3, id="a", attributes={"shop": "one"})
+        await instance.result()
+        exported = await instance.export()
+        await instance.delete()
+        with pytest.raises(InstanceNotFound):
+            await instance.export()
+    assert (exported["params"], exported["output"]) == ("Aw==", "Aw==")
+    assert exported["attributes"] is not None
+    await check_replay(as_often, [exported])
+    with pytest.raises(Nondeterminism):
+        await check_replay(as_often, [exported | {"params": "Ag=="}])

@@ -219,7 +219,12 @@ class OwnDesk:
         return history.lines(records, running, look.open_waits)
 
     async def export(self, who: Who, no: int) -> dict[str, Any]:
-        return exported.export(*await self.records(who, no))
+        look, records = await self.records(who, no)
+        whole = await self.find(who)  # that look has no payloads
+        if whole.no != no:
+            raise not_found(who.workflow, who.id, who.namespace)
+        look = look._replace(params=whole.params, result=whole.result, attributes=whole.attributes)
+        return exported.export(look, records)
 
     async def undoing(self, who: Who, no: int) -> UndoStatus | None:
         return answers.undoing_of(*await self.records(who, no))
