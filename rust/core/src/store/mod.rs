@@ -200,6 +200,9 @@ pub enum Op {
     Called(Box<Called>),
     /// Forgets some of what was answered before this, the oldest. The answer is how many.
     ForgetCalls(Micros),
+    /// Forgets what there is of a namespace beside its instances, of which there are none, and its
+    /// schedules.
+    Forget(Box<Forgotten>),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
     Bucket(Box<Bucket>),
 }
@@ -245,9 +248,21 @@ impl Op {
             | Self::Unschedule(_)
             | Self::ForgetAudit(_)
             | Self::Called(_)
-            | Self::ForgetCalls(_) => None,
+            | Self::ForgetCalls(_)
+            | Self::Forget(_) => None,
         }
     }
+}
+
+/// A namespace of which nothing is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Its name.
+    pub namespace: Box<str>,
+    /// Which of the bulks in it stays: the one that removed everything.
+    pub bulk: u64,
+    /// Settings that become this, or go.
+    pub settings: Vec<(Box<str>, Option<Box<[u8]>>)>,
 }
 
 /// What a call from outside was answered: whoever repeats it is answered the same.

@@ -416,6 +416,7 @@ impl Truth {
             | Op::Unschedule(_)
             | Op::Called(_)
             | Op::ForgetCalls(_)
+            | Op::Forget(_)
             | Op::ForgetBulks(_) => {}
             Op::Version(no, _, version) => {
                 let it = self.all.get_mut(no).expect("a rule saw it");

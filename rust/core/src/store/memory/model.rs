@@ -14,8 +14,8 @@ use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
 use crate::retention::Keep;
 use crate::store::{
-    Bucket, Called, Ended, Failed, NewInstance, Op, Outcome, Payloads, Restart, Row, Transition,
-    FAILURE_HOURS,
+    Bucket, Called, Ended, Failed, Forgotten, NewInstance, Op, Outcome, Payloads, Restart, Row,
+    Transition, FAILURE_HOURS,
 };
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
@@ -170,6 +170,7 @@ impl Model {
                 Outcome::Done(0)
             }
             Op::ForgetCalls(before) => self.forget_calls(*before),
+            Op::Forget(it) => self.forget(it),
             Op::Schedule(_) | Op::Firing(_) | Op::ForgetFirings(..) | Op::Unschedule(_) => {
                 self.schedules.apply(op)
             }
@@ -198,6 +199,24 @@ impl Model {
             self.audit.remove(number);
         }
         Outcome::Done(old.len() as u64)
+    }
+
+    fn forget(&mut self, it: &Forgotten) -> Outcome {
+        let of = &it.namespace;
+        for (name, value) in &it.settings {
+            match value {
+                Some(value) => self.meta.insert(name.clone(), value.clone()),
+                None => self.meta.remove(name),
+            };
+        }
+        self.bulks
+            .retain(|no, bulk| *no == it.bulk || bulk.namespace != *of);
+        self.failures.retain(|it| it.namespace != *of);
+        self.ended.retain(|it, _| it.0 != *of);
+        self.workflows.retain(|it| it.0 != *of);
+        self.versions.retain(|it| it.0 != *of);
+        self.buckets.remove(of);
+        Outcome::Done(0)
     }
 
     fn forget_calls(&mut self, before: Micros) -> Outcome {

@@ -24,6 +24,7 @@ mod expired;
 mod fault;
 mod files;
 mod fold;
+mod forgotten;
 #[cfg(test)]
 mod fuzz;
 mod guard;

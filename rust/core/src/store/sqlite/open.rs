@@ -13,6 +13,7 @@ use super::ballast::Ballast;
 use super::connection::{check_sqlite, Handle};
 use super::files::{Found, Paths};
 use super::fold::Folder;
+use super::forgotten;
 use super::guard::Guard;
 use super::heads::Heads;
 use super::lock::{self, EngineLock, Owned};
@@ -119,10 +120,9 @@ fn open_locked(paths: &Paths) -> Result<Parts, Error> {
     if !clean && length <= CHECK_MAX {
         check(&conn).map_err(explain)?;
     }
-    names
-        .refresh(&conn)
-        .map_err(|error| explain(error.into()))?;
-    let start = |conn: &Connection, heads: &mut Heads, _: &mut Names| {
+    let start = |conn: &Connection, heads: &mut Heads, names: &mut Names| {
+        forgotten::sweep_names(conn)?;
+        names.refresh(conn)?;
         *heads = Heads::recover(conn)?;
         let sql = "UPDATE store SET boot = boot + 1, clean = 0 RETURNING boot";
         let boot: i64 = conn.query_row(sql, [], |row| row.get(0))?;

@@ -7,6 +7,7 @@
 use rusqlite::{params, Connection, OptionalExtension};
 
 use super::expired;
+use super::forgotten;
 use super::heads::{Heads, Hot};
 use super::names::Names;
 use super::read;
@@ -102,6 +103,7 @@ impl<'c> Writing<'c> {
                 self.run(Sql::Called, params![it.id, it.at, crc, it.answer])
             }
             Op::ForgetCalls(before) => self.forget(Sql::ForgetCalls, *before),
+            Op::Forget(it) => forgotten::forget(self.conn, it).map(|()| Outcome::Done(0)),
             Op::Bulk(it) => self.bulk(it),
             Op::Touched(no, number) => self.run(Sql::Touched, [*no as i64, *number as i64]),
             Op::Schedule(it) => self.schedule(it),
