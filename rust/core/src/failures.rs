@@ -101,6 +101,14 @@ impl Failures {
         (alike, it)
     }
 
+    /// Forgets those of these workflows.
+    pub(crate) fn forget(&mut self, workflows: &[u32]) {
+        self.all.retain(|it, _| !workflows.contains(&it.workflow));
+        self.news
+            .retain(|(it, _)| !workflows.contains(&it.workflow));
+        self.kinds.retain(|it, _| !workflows.contains(&it.0));
+    }
+
     /// Returns those that changed since this was asked last.
     pub(crate) fn take_news(&mut self) -> Vec<(Alike, Lately)> {
         std::mem::take(&mut self.news)

@@ -285,6 +285,12 @@ impl Tally {
         !moved.is_empty() && inner.changes.take_awaited()
     }
 
+    /// Tells no more of failures of these workflows.
+    pub(crate) fn forget_failures(&self, workflows: &[u32]) {
+        let failures = &mut self.0.lock().failures;
+        failures.retain(|it, _| !workflows.contains(&it.workflow));
+    }
+
     /// An earlier life of the store wrote these changes down: see [`Changes::restore`].
     pub(crate) fn restore_changes(
         &self,

@@ -97,6 +97,8 @@ impl Core {
             Speech::Ask(wait, detail) => return self.ask(by, wait, detail),
             Speech::Await(id, what) => return self.wait_child(id, by, what),
             Speech::Post(ticket, what) => return self.post(ticket, by, what),
+            // It is deleted before it could be told of them.
+            Speech::Call(..) | Speech::CreateChildren(..) if self.is_of_going(no) => {}
             Speech::Call(id, child) => return self.call(id, by, child),
             Speech::CreateChildren(ticket, child) => {
                 return self.create_children(ticket, by, child);

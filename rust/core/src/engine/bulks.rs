@@ -8,12 +8,13 @@
 
 use rustc_hash::FxHashMap;
 
+use super::forgetting::DELETE_ALL;
 use super::{Core, Facts};
 use crate::audit::{By, Entry};
 use crate::bulk::{Bulk, Query};
 use crate::codes;
 use crate::ids::Micros;
-use crate::limits::BULK_KEPT;
+use crate::limits::{BULK_KEPT, NUMBERS_END};
 use crate::note::{Data, Note, Refusal};
 use crate::store::{Error, Op};
 use crate::submission::{Command, Part, Submission, OVERHEARD};
@@ -39,6 +40,13 @@ impl Bulks {
     /// Whether what is done is in the audit as a whole.
     pub(super) fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// Whether everything in this namespace is being deleted.
+    pub(super) fn is_going(&self, namespace: &str) -> bool {
+        let open = || self.open.values().map(|it| &it.bulk);
+        !self.open.is_empty()
+            && open().any(|it| *it.operation == *DELETE_ALL && *it.namespace == *namespace)
     }
 
     /// Takes an answer to a command of a part; returns any other note.
@@ -81,9 +89,15 @@ impl Core {
 
     /// Begins one; its number is the answer.
     pub(super) fn begin_bulk(&mut self, ticket: u64, mut bulk: Box<Bulk>) {
+        if self.refuses_going(ticket, &bulk.namespace) {
+            return;
+        }
         // Whatever was created before has a lower number.
         bulk.number = self.sequence.draw();
-        bulk.frontier = bulk.frontier.min(bulk.number);
+        bulk.frontier = match &*bulk.operation {
+            DELETE_ALL => NUMBERS_END,
+            _ => bulk.frontier.min(bulk.number),
+        };
         bulk.began_at = self.now;
         self.push(Op::Audit(Box::new(bulk.audited())));
         self.keep_open_bulk((*bulk).clone());
@@ -124,6 +138,10 @@ impl Core {
                 self.push(Op::Audit(Box::new(bulk.audited())));
             }
             self.push(Op::Bulk(Box::new(bulk.clone())));
+        }
+        if bulk.ended_at.is_some() && *bulk.operation == *DELETE_ALL {
+            let (namespace, number) = (bulk.namespace.clone(), bulk.number);
+            self.forget_namespace(&namespace, number);
         }
         if !done {
             self.bulks.open.insert(part.number, open);
@@ -210,6 +228,12 @@ impl Core {
 
     /// Nothing more of it is done.
     pub(super) fn stop_bulk(&mut self, ticket: u64, number: u64, by: By) {
+        let open = self.bulks.open.get(&number);
+        if open.is_some_and(|it| *it.bulk.operation == *DELETE_ALL) {
+            let text = "delete_all is not stopped: what is left would be no whole namespace".into();
+            self.say(Note::refuse(ticket, codes::INVALID, Data::Text(text)));
+            return;
+        }
         let Some(Open { mut bulk, .. }) = self.bulks.open.remove(&number) else {
             self.say(Note::refuse(ticket, codes::NOT_FOUND, Data::Nothing));
             return;

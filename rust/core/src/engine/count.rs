@@ -146,6 +146,12 @@ impl Counts {
         self.changed.insert(workflow);
     }
 
+    /// Nobody is told any more of failures of these workflows.
+    pub(super) fn forget_failures(&mut self, workflows: &[u32]) {
+        self.failures.forget(workflows);
+        self.public.forget_failures(workflows);
+    }
+
     /// So many of a version are queued with a `start_at` that is to come, more than before.
     pub(super) fn later(&mut self, (workflow, version): (u32, u32), more: i64) {
         self.changed.insert(workflow);

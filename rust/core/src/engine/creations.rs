@@ -115,6 +115,9 @@ impl Core {
         found: KnownIds,
     ) -> Option<Command> {
         let (code, item) = &*what;
+        if self.refuses_going(ticket, &code.namespace) {
+            return None;
+        }
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let key = item
             .id
@@ -239,6 +242,9 @@ impl Core {
         found: KnownIds,
     ) -> Option<Command> {
         let (code, items) = &*what;
+        if self.refuses_going(ticket, &code.namespace) {
+            return None;
+        }
         let workflow = self.workflow(&code.namespace, &code.workflow);
         let Ok(spots) = self.spots(code, items, &found) else {
             let batch = Command::CreateBatch(ticket, what, if_exists, wait);

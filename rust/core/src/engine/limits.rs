@@ -121,6 +121,9 @@ impl Core {
             changes,
             by,
         } = what;
+        if self.refuses_going(ticket, namespace) {
+            return;
+        }
         let changed = self.known(namespace, workflow.as_deref()).and_then(|()| {
             let decided = &mut self.limited.decided;
             decided.change(namespace, workflow.as_deref(), changes)
@@ -187,6 +190,23 @@ impl Core {
         }
         let namespace = namespace.into();
         self.then(After::Limits { ticket, namespace });
+    }
+
+    /// Nothing is set for a namespace any more, but what the engine was opened with for its own.
+    /// Returns what becomes of which setting.
+    pub(super) fn forget_limits(&mut self, namespace: &str) -> Vec<(Box<str>, Option<Box<[u8]>>)> {
+        let is_own = *self.config.namespace == *namespace;
+        let places = self.limited.decided.forget(namespace, is_own);
+        self.limited.left.remove(namespace);
+        self.enforce(namespace);
+        self.then(After::Limits {
+            ticket: None,
+            namespace: namespace.into(),
+        });
+        places
+            .into_iter()
+            .map(|(place, it)| (setting(place), it))
+            .collect()
     }
 
     /// What was decided about a namespace's limits is durable.

@@ -23,6 +23,7 @@ mod count;
 pub(crate) mod creations;
 mod decide;
 mod delete;
+mod forgetting;
 mod generated;
 mod hooks;
 mod letters;

@@ -78,6 +78,9 @@ impl Core {
             self.say(Note::refuse(ticket, codes::OUTDATED, Data::Nothing));
             return None;
         }
+        if known.is_none() && self.refuses_going(ticket, &change.namespace) {
+            return None;
+        }
         if known.is_none() && self.schedules.known.len() >= SCHEDULES {
             let data = Data::Limit(codes::SCHEDULES, SCHEDULES as u64);
             self.say(Note::refuse(ticket, codes::LIMIT, data));

@@ -179,9 +179,40 @@ impl Book {
         }
     }
 
+    /// Forgets what was set for a namespace, and its place, which the last one takes: a namespace
+    /// that an engine is opened for keeps what that is opened with. Returns what becomes of which
+    /// place in the store.
+    pub fn forget(&mut self, namespace: &str, keeps_base: bool) -> Vec<(u32, Option<Box<[u8]>>)> {
+        let Some(it) = self.namespaces.get_mut(namespace) else {
+            return Vec::new();
+        };
+        if keeps_base {
+            it.live = Layer::default();
+            it.workflows.clear();
+            return self
+                .stored(namespace)
+                .map(|(place, it)| (place, Some(it)))
+                .into_iter()
+                .collect();
+        }
+        let (place, last) = (it.place, self.namespaces.len() as u32 - 1);
+        self.namespaces.remove(namespace);
+        let mover = self.namespaces.iter_mut().find(|it| it.1.place == last);
+        let mover = mover.map(|(name, it)| {
+            it.place = place;
+            name.clone()
+        });
+        let moved = mover.and_then(|name| self.stored(&name));
+        let moved = moved.map(|(place, it)| (place, Some(it)));
+        moved.into_iter().chain([(last, None)]).collect()
+    }
+
     /// Makes what another book knows of a namespace known to this one, but for what that is opened
     /// with: whoever opens says so to both.
     pub fn copy(&mut self, of: &Self, namespace: &str) {
+        if !of.namespaces.contains_key(namespace) {
+            self.namespaces.remove(namespace);
+        }
         if let Some(it) = of.namespaces.get(namespace) {
             let known = self.namespaces.entry(namespace.into()).or_default();
             let (base, opened) = (known.base, known.opened);
