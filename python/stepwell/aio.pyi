@@ -1714,6 +1714,33 @@ class _Tenant(_Creates, _Finds, _Many, _Schedules):
     def bulk(self) -> Bulks:
         """What is done to many instances: list, get, stop."""
 
+    async def delete_all(
+        self, *, confirm: str, actor: str | None = None, note: str | None = None
+    ) -> BulkResult:
+        """Removes this namespace with everything of it: instances in whatever state, with their
+        histories, events and approvals; schedules; what was set by `set_limits` or
+        `engine.namespace(limits=)`; what was done to many before. Nothing is undone.
+
+        It is done part by part, as `bulk.get(id)` of what is returned says, and goes on whoever
+        waits for it, also over restarts of the engine; until it has ended nothing can be created in
+        the namespace or set for it. After that it is as one that nobody has ever used. What stays
+        is the audit, for 400 days: of all that was done there, and of this. The names of the
+        namespace and of its workflows leave the file when the engine opens next.
+
+        Args:
+            confirm: The name of the namespace, once more.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Returns:
+            Its id, how many instances it deleted, and those that could not be.
+
+        Raises:
+            InvalidConfig: `confirm` is not the name of this namespace, or it is being deleted
+                already. Nothing was deleted.
+            EngineClosed: The engine is not open, or was closed meanwhile; the next one goes on.
+        """
+
     @property
     def approvals(self) -> Approvals:
         """Requests for approval: list, approve, reject."""

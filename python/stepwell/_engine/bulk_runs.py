@@ -9,7 +9,7 @@ their own order.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PART = 64
 """Instances in one commit: enough that a hundred thousand are done in some seconds, few enough that
 steps which are recorded beside that wait for no more than a part. A guess, not measured yet."""
+DELETE_ALL = "delete_all"
+"""What is done to all instances of a namespace with all else of it, as the core calls it."""
 REFUSED_MAX = 1_000
 """Errors that are kept for whoever waits; all are counted."""
 
@@ -65,8 +67,11 @@ class Run:
 class BulkRuns:
     """All that are under way in one engine."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, unschedule: Callable[[str], Awaitable[None]]) -> None:
         self._host = host
+        self._unschedule = unschedule
+        self.removed: set[str] = set()
+        """Namespaces that were deleted with everything of them since the engine opened."""
         self._runs: set[Run] = set()
         self._looked = trio.Event()
         """Set when what others left is known: what begins here is not among that."""
@@ -153,9 +158,15 @@ class BulkRuns:
         what: Any = as_plain(order.what)
         rate, began, sent = what["rate"], self._host.core.monotonic(), 0
         finder = _finder(self._host, order, what)
+        if order.operation == DELETE_ALL:
+            await self._unschedule(order.namespace)
         while not self._host.draining:
             part = await finder.part(place, _size(rate))
-            if not await self._do(run, order, what, part) or part.ends:
+            goes_on = await self._do(run, order, what, part)
+            if goes_on and part.ends and order.operation == DELETE_ALL:
+                self.removed.add(order.namespace)
+                self._host.limits_changed()
+            if not goes_on or part.ends:
                 return
             place, sent = part.place, sent + len(part.items)
             if rate is not None:
@@ -183,6 +194,7 @@ class BulkRuns:
     async def _do(self, run: Run, order: Order, what: Any, part: Part) -> bool:
         """Does a part. Returns whether there may be more: it may have been stopped."""
         verb = "undo" if what.get("undo") else order.operation
+        verb = "delete" if verb == DELETE_ALL else verb
         forgets = None
         if verb == "resume":
             whose = [Who(order.namespace, workflow, id) for _, workflow, id, _ in part.items]
@@ -215,7 +227,9 @@ def _size(rate: float | None) -> int:
     return PART if rate is None else max(1, min(PART, int(rate / 10)))
 
 
-def _finder(host: Host, order: Order, what: Any) -> _Named | _Listed:
+def _finder(host: Host, order: Order, what: Any) -> _Named | _Listed | _Everything:
+    if order.operation == DELETE_ALL:
+        return _Everything(host, order)
     if what["ids"] is not None:
         assert order.workflow is not None, "ids are of one workflow"
         return _Named(host, order, what["ids"], what["name"])
@@ -284,6 +298,22 @@ class _Listed:
         within = [look for look in looks if look.no <= order.frontier]
         items = [it for look in within for it in _items(look, look.no, order, self._name)]
         return Part(items, min(last, order.frontier), ends)
+
+
+class _Everything:
+    """Finds all of a namespace, until there is none."""
+
+    def __init__(self, host: Host, order: Order) -> None:
+        self._host, self._order = host, order
+
+    async def part(self, place: int, size: int) -> Part:
+        query = Query(
+            self._order.namespace, None, [], None, None, None, None, None, None, place, False, size,
+            [],
+        )  # fmt: skip
+        looks, _ = await listed(self._host, query)
+        items = [it for look in looks for it in _items(look, look.no, self._order, None)]
+        return Part(items, looks[-1].no if looks else place, not looks)
 
 
 async def listed(host: Host, it: Query) -> tuple[list[Look], int | None]:

@@ -119,7 +119,7 @@ class Driver:
         self.left: list[trio.lowlevel.Task] = []
         """Of bodies and attempts that could not be ended, once the engine closes without them."""
         self.drain = Drain(self)
-        self.bulks = BulkRuns(self)
+        self.bulks = BulkRuns(self, lambda of: self.schedules.delete_all(of))
         self.schedules = ScheduleRuns(self)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}

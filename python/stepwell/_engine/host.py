@@ -71,6 +71,10 @@ class Host(Protocol):
         """The same for what changes something, and is done once if whoever asks says so."""
         ...
 
+    def limits_changed(self) -> None:
+        """Limits are others already: they are read anew."""
+        ...
+
     def arm(self, delay: int, then: Callable[[], None]) -> int:
         """Calls `then` after a delay in microseconds of the engine's clock."""
         ...

@@ -519,7 +519,9 @@ class OwnDesk:
     # The whole engine.
 
     async def namespaces(self) -> list[str]:
-        return sorted({of for of, *_ in self._driver.core.workflow_statistics()})
+        core, removed = self._driver.core, self._driver.bulks.removed
+        gone = {it for it in removed if not any(count for _, count in core.counts(it, None))}
+        return sorted({of for of, *_ in core.workflow_statistics()} - gone)
 
     async def statistics(self) -> EngineStatistics:
         return statistics.of(self._driver)

@@ -203,6 +203,14 @@ class ScheduleRuns:
             if await self._changed(row, None, audited):
                 return
 
+    async def delete_all(self, namespace: str) -> None:
+        """Removes all of a namespace that is deleted with everything of it."""
+        for row in await self.all(namespace):
+            try:
+                await self.delete(namespace, row.id, By("delete_all", None))
+            except InvalidConfig:
+                continue  # somebody else did
+
     async def trigger(self, namespace: str, id: str, by: By) -> Who:
         """Creates an instance now, whatever runs. Returns whose it is."""
         while True:

@@ -312,6 +312,17 @@ OPERATIONS: tuple[Operation, ...] = (
         "audit",
     ),
     Operation(
+        "engine.delete_all",
+        "namespace",
+        "(*, confirm: str, actor: str | None = None, note: str | None = None) -> BulkResult",
+        "destructive",
+        "admin",
+        "call",
+        "many",
+        "EngineClosed InvalidConfig",
+        "do_to_many",
+    ),
+    Operation(
         "engine.pause",
         "namespace",
         "(workflow: Workflow | str | None = None, *, dry_run: bool = False, "

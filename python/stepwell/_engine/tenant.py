@@ -12,15 +12,16 @@ from typing import Any, NoReturn, Unpack
 from .._errors import InvalidConfig
 from .._steps.signatures import LimitChanges
 from .._steps.workflow import Workflow, name_sought
-from .._types import STATUSES, AuditRow, Limits, Page, Status
+from .._types import STATUSES, AuditRow, BulkError, BulkResult, Limits, Page, Status
 from .._values import names
+from .._values.codec import codec
 from .acting import by
 from .answers import Cursors, audit_row
 from .approvals import Approvals
 from .bulks import Bulks
 from .config import limit_values
 from .creating import Creates
-from .desk import Desk, Here
+from .desk import Desk, Here, Order, Query
 from .finding import Finds
 from .many import Many
 from .schedules import Schedules
@@ -119,6 +120,49 @@ class Tenant(Creates, Finds, Many, Schedules):
     def bulk(self) -> Bulks:
         """What is done to many instances: list, get, stop."""
         return Bulks(self._desk, self._namespace)
+
+    async def delete_all(
+        self, *, confirm: str, actor: str | None = None, note: str | None = None
+    ) -> BulkResult:
+        """Removes this namespace with everything of it: instances in whatever state, with their
+        histories, events and approvals; schedules; what was set by `set_limits` or
+        `engine.namespace(limits=)`; what was done to many before. Nothing is undone.
+
+        It is done part by part, as `bulk.get(id)` of what is returned says, and goes on whoever
+        waits for it, also over restarts of the engine; until it has ended nothing can be created in
+        the namespace or set for it. After that it is as one that nobody has ever used. What stays
+        is the audit, for 400 days: of all that was done there, and of this. The names of the
+        namespace and of its workflows leave the file when the engine opens next.
+
+        Args:
+            confirm: The name of the namespace, once more.
+            actor: Who does it, for the audit: 1 to 256 characters.
+            note: What there is to say to it, for the audit: at most 4,096 characters.
+
+        Returns:
+            Its id, how many instances it deleted, and those that could not be.
+
+        Raises:
+            InvalidConfig: `confirm` is not the name of this namespace, or it is being deleted
+                already. Nothing was deleted.
+            EngineClosed: The engine is not open, or was closed meanwhile; the next one goes on.
+        """
+        self._desk.check("engine.delete_all")
+        if confirm != self._namespace:
+            raise InvalidConfig(
+                f"delete_all(confirm={confirm!r:.120}): this namespace is {self._namespace!r}, and "
+                "goes with everything of it only if its name is given. Nothing was deleted."
+            )
+        what = {
+            "ids": None, "query": Query(
+                self._namespace, None, [], None, None, None, None, None, None, None, False, 1, []
+            )._asdict(), "states": [], "text": None, "payload": None, "name": None, "rate": None,
+            "undo": False,
+        }  # fmt: skip
+        order = Order(self._namespace, "delete_all", None, "everything", None, codec.encode(what))
+        ended = await self._desk.do_to_many(order, by(actor, note))
+        errors = [BulkError(*refused) for refused in ended.refused]
+        return BulkResult(str(ended.number), ended.done, errors)
 
     # Approvals.
 

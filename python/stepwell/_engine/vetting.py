@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TO_MANY = (
     "pause", "resume", "terminate", "retry_now", "restart", "delete", "send_event", "approve",
-    "reject",
+    "reject", "delete_all",
 )  # fmt: skip
 _TEXT_MAX = 8_192
 _FAR = 1 << 62
