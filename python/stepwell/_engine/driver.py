@@ -119,8 +119,8 @@ class Driver:
         self.left: list[trio.lowlevel.Task] = []
         """Of bodies and attempts that could not be ended, once the engine closes without them."""
         self.drain = Drain(self)
-        self.bulks = BulkRuns(self, lambda of: self.schedules.delete_all(of))
         self.schedules = ScheduleRuns(self)
+        self.bulks = BulkRuns(self, self.schedules.delete_all)
         self.failure: BaseException | None = None
         self.runners: dict[int, Runner] = {}
         self.departed = Departed(lambda *whose: self.core.peek(*whose))

@@ -153,7 +153,7 @@ class Tenant(Creates, Finds, Many, Schedules):
                 f"delete_all(confirm={confirm!r:.120}): this namespace is {self._namespace!r}, and "
                 "goes with everything of it only if its name is given. Nothing was deleted."
             )
-        what = {
+        what: dict[str, Any] = {
             "ids": None, "query": Query(
                 self._namespace, None, [], None, None, None, None, None, None, None, False, 1, []
             )._asdict(), "states": [], "text": None, "payload": None, "name": None, "rate": None,
