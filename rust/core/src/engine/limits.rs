@@ -19,7 +19,7 @@ use crate::codes;
 use crate::note::{Data, Note};
 use crate::settings::book::{whole, Book};
 use crate::settings::{checked, Layer, Layers, Limit};
-use crate::store::{Bucket, Error, Op};
+use crate::store::{Bucket, Error, Op, Setting};
 use crate::submission::LimitChange;
 
 /// Name of the setting at a place of the book.
@@ -194,7 +194,7 @@ impl Core {
 
     /// Nothing is set for a namespace any more, but what the engine was opened with for its own.
     /// Returns what becomes of which setting.
-    pub(super) fn forget_limits(&mut self, namespace: &str) -> Vec<(Box<str>, Option<Box<[u8]>>)> {
+    pub(super) fn forget_limits(&mut self, namespace: &str) -> Vec<Setting> {
         let is_own = *self.config.namespace == *namespace;
         let places = self.limited.decided.forget(namespace, is_own);
         self.limited.left.remove(namespace);

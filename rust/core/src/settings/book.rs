@@ -197,12 +197,12 @@ impl Book {
         }
         let (place, last) = (it.place, self.namespaces.len() as u32 - 1);
         self.namespaces.remove(namespace);
-        let mover = self.namespaces.iter_mut().find(|it| it.1.place == last);
-        let mover = mover.map(|(name, it)| {
+        let heir = self.namespaces.iter_mut().find(|it| it.1.place == last);
+        let heir = heir.map(|(name, it)| {
             it.place = place;
             name.clone()
         });
-        let moved = mover.and_then(|name| self.stored(&name));
+        let moved = heir.and_then(|name| self.stored(&name));
         let moved = moved.map(|(place, it)| (place, Some(it)));
         moved.into_iter().chain([(last, None)]).collect()
     }

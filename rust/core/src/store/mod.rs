@@ -254,6 +254,9 @@ impl Op {
     }
 }
 
+/// Name of a setting, and its value; `None`: it has none any more.
+pub type Setting = (Box<str>, Option<Box<[u8]>>);
+
 /// A namespace of which nothing is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
@@ -262,7 +265,7 @@ pub struct Forgotten {
     /// Which of the bulks in it stays: the one that removed everything.
     pub bulk: u64,
     /// Settings that become this, or go.
-    pub settings: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    pub settings: Vec<Setting>,
 }
 
 /// What a call from outside was answered: whoever repeats it is answered the same.
