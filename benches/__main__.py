@@ -100,6 +100,9 @@ GOALS = {
         "≤ 60 ms", lambda v, _, __: v <= 0.06
     ),
     ("watch-or-ask", "percent, watch by asking"): Goal("≤ 3 %", lambda v, _, __: v <= 3),
+    ("telemetry", "W2 not sampled by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),
+    ("telemetry", "W2 spans from 1 ms by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),
+    ("telemetry", "W2 all spans by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),
     ("W12", "seconds"): Goal("≤ 0.2 s", lambda v, _, __: v <= 0.2),
 }
 

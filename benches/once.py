@@ -21,6 +21,7 @@ from benches import (
     machine,
     readers,
     scale,
+    telemetry,
     workloads,
 )
 
@@ -53,6 +54,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "watchers-over-sockets": clients.watchers,
     "pages": lists.pages,
     "watch-or-ask": readers.watch_or_ask,
+    "telemetry": telemetry.told,
 }
 
 
