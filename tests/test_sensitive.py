@@ -307,3 +307,46 @@ def test_what_cannot_be_read_as_a_type_is_not_in_the_error(value):
         plan.decode(HiddenPlan(codec.plan()).encode(value))
     assert value not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@workflow
+async def pays(step):
+    try:
+        return len(await step.do(declined, name="pay", sensitive=True, retry=Retry(delay="1 hour")))
+    except StepFailed as error:
+        return error.message
+
+
+@workflow
+async def fails_plainly(step):
+    async def fails():
+        raise ValueError("down")
+
+    return await step.do(fails, name="pay", sensitive=True, retry=Retry(delay="1 hour"))
+
+
+@pytest.mark.parametrize("code", [pays, fails_plainly])
+@pytest.mark.parametrize("as_error", [False, True])
+async def test_what_is_set_by_hand_for_a_sensitive_step_is_hidden_as_its_own_value(
+    code, as_error, tmp_path
+):
+    store = tmp_path / "s.db"
+    async with open_test_engine(workflows=[code], store=store, autojump=False, grace=0) as engine:
+        instance = await engine.create(code, id="x")
+        await instance.wait_for_status("waiting")
+        step = (await instance.history())[-1]
+        error = Declined("by hand")
+        error.card = SECRET
+        given = {"error": error} if as_error else {"value": SECRET}
+        await instance.resolve(step.ref, **given)
+        if code is pays:
+            assert await instance.result() == ("by hand" if as_error else len(SECRET))
+        step = (await instance.history())[-1]
+        told = [step, await instance.export(), await instance.status()]
+        assert SECRET not in repr(told) if code is pays else SECRET not in repr(told[:2])
+        if not as_error:
+            assert isinstance(step.output, Redacted)
+    async with open_test_engine(workflows=[code], store=store) as engine:
+        again = await engine.get(code, "x")
+        step = (await again.history())[-1]
+        assert SECRET not in repr([step, await again.export()])

@@ -49,6 +49,7 @@ from .draining import DRAINED
 from .following import Changes, Following, Updates
 from .look import Look
 from .requesting import Requesting
+from .resolving import as_secret_as
 from .rewinding import Beginning
 
 if TYPE_CHECKING:
@@ -394,6 +395,8 @@ class OwnDesk:
         await self._changed(who, core.set_priority, *who, priority, by, only=_QUEUED)
 
     async def resolve(self, who: Who, step: Identity, outcome: Set, by: By) -> None:
+        _, records = await self.records(who, (await self.find(who, payloads=False)).no)
+        outcome = as_secret_as(outcome, step, records)
         lost, core = rewinding.told(step, "ref"), self._driver.core
         await self._asked(
             who, core.resolve, *who, step, *outcome, by, lost=lost, only=_STANDS_STILL

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 from .._core import DO
 from .._errors import InvalidConfig
 from .._values.codec import codec
+from .._values.envelope import hide
 from .._values.failures import describe
+from .._values.hidden import hide_members, hides
 from .desk import Set
 
 if TYPE_CHECKING:
-    from .._replay import Identity
+    from collections.abc import Iterable
+
+    from .._replay import Identity, Recorded
 
 
 def set_by_hand(step: Identity, value: Any, error: object, limit: int) -> Set:
@@ -38,3 +42,14 @@ def set_by_hand(step: Identity, value: Any, error: object, limit: int) -> Set:
             "as ValueError(...)."
         )
     return Set(True, codec.encode(describe(error, step=name, attempts=0, traceback=False)))
+
+
+def as_secret_as(outcome: Set, step: Identity, records: Iterable[Recorded]) -> Set:
+    """Returns it as what the step itself would record: hidden, if anything that history knows of
+    its attempts is."""
+    attempts = (it.payload for it in records if it[1:6] == step)
+    if not any(payload is not None and hides(payload) for payload in attempts):
+        return outcome
+    if outcome.failed:
+        return outcome._replace(payload=codec.encode(hide_members(codec.decode(outcome.payload))))
+    return outcome._replace(payload=hide(outcome.payload))

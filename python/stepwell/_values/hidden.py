@@ -69,9 +69,26 @@ def told(data: bytes) -> Any:
 
 
 def hide_members(record: dict[str, Any]) -> dict[str, Any]:
-    """Returns a recorded failure of which all but the class and the texts is hidden."""
+    """Returns a recorded failure of which all but the class and the texts is hidden; it says so
+    also if there is nothing else, for by that a step is known to be sensitive."""
     members = {name: record.pop(name) for name in _MEMBERS if name in record}
-    return {**record, _HIDDEN: hide(codec.encode(members))} if members else record
+    return {**record, _HIDDEN: hide(codec.encode(members))}
+
+
+def hides(data: bytes) -> bool:
+    """Whether this is hidden, or a recorded failure or another part of an attempt that has
+    something hidden in it."""
+    if is_hidden(data):
+        return True
+    try:
+        record = codec.decode(data)
+    except Undecodable:
+        return False
+    if not isinstance(record, dict):
+        return False
+    error = record.get("error")
+    parts = (*record.values(), *(error.values() if isinstance(error, dict) else ()))
+    return any(isinstance(part, bytes) and is_hidden(part) for part in parts)
 
 
 def with_members(record: Any) -> Any:
