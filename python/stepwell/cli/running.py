@@ -77,25 +77,27 @@ def _module(name: str, text: str) -> ModuleType:
 
 
 def _engines(module: ModuleType) -> list[str]:
+    """Returns the engines of a module, each by the first of its names."""
     import stepwell
 
-    return [name for name, it in vars(module).items() if isinstance(it, stepwell.Engine)]
+    names: dict[int, str] = {}
+    for name, it in vars(module).items():
+        if isinstance(it, stepwell.Engine):
+            names.setdefault(id(it), name)
+    return list(names.values())
 
 
 def _only_one(module: ModuleType, name: str) -> Engine:
     names = _engines(module)
-    different = {id(getattr(module, it)): it for it in names}
-    if len(different) == 1:
+    if len(names) == 1:
         found: Engine = getattr(module, names[0])
         return found
     if not names:
         raise Failure(
             USAGE, f"{name} has no engine: no variable of it is a stepwell.Engine. Make one there."
         )
-    raise Failure(
-        USAGE, f"{name} has {len(different)} engines; say which: "
-        + " or ".join(f"{name}:{it}" for it in different.values()) + ".",
-    )  # fmt: skip
+    told = " or ".join(f"{name}:{it}" for it in names)
+    raise Failure(USAGE, f"{name} has {len(names)} engines; say which: {told}.")
 
 
 def _checked(found: Any, text: str) -> Engine:
