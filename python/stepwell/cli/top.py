@@ -52,7 +52,7 @@ class Top:
 
     def __init__(self, client: Client, store: str) -> None:
         self.client = client
-        self.store = store
+        self.store = os.path.basename(store)
         self.seen: Seen | None = None
         self.before: Seen | None = None
         self.chosen = 0
@@ -150,6 +150,7 @@ class Top:
                 reason=row, actor=login(), note="stepwell top"
             )
             refused = f", {len(done.errors):,} refused" if done.errors else ""
+            await self.look()
             self.message = f"{word}: {done.done:,} done{refused} (bulk {done.id})"
         except StepwellError as error:
             self.message = str(error)
