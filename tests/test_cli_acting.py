@@ -3,6 +3,9 @@ terminal."""
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -320,3 +323,25 @@ def test_a_full_queue_is_overload(engine):
     done = piped("create", "order", *at)
     assert done.code == 5
     assert os.linesep.join(done.err.splitlines()).startswith("stepwell: ")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_many_to_the_engine(engine):
+    orders(engine, 2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "stepwell", "pause", "order", "--status", "waiting", "--rate",
+         "0.001", "--yes"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            while not engine.bulk.list().items:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert "the engine goes on with it: see `stepwell bulk list`" in err
+    [bulk] = engine.bulk.list().items
+    assert bulk.status == "running"
+    assert lines(piped("bulk", "stop", bulk.id).out)[0]["status"] == "stopped"

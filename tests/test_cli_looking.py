@@ -137,6 +137,14 @@ def test_an_engine_that_is_away_is_waited_for_and_then_told(store, tmp_path):
     path = tmp_path / "away.db"
     with sync.Engine(str(path), workflows=[order]):
         pass
-    done = piped("list", "--store", path, "--wait", "0")
+    done = piped("limits", "--store", path, "--wait", "0")
     assert (done.code, done.out) == (6, "")
     assert f"no engine of {path} answered" in done.err
+
+
+def test_a_store_of_somebody_else_is_not_allowed(store, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "bob")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    done = piped("list")
+    assert (done.code, done.out) == (7, "")
+    assert f"{store} may not be read by bob; ask as the user whose engine it is" in done.err

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .addresses import Span
-from .exits import NOT_FOUND, STORE, Failure
+from .exits import NOT_ALLOWED, NOT_FOUND, STORE, Failure
 from .options import options_of
 from .output import Output
 
@@ -146,11 +146,18 @@ def check_store(store: str) -> None:
             f"there is no store at {store}, and none was made. Say where it is: --store PATH, or "
             "STEPWELL_STORE.",
         ) from None
+    except PermissionError:
+        raise Failure(NOT_ALLOWED, f"{login()} may not look whether {store} is there.") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise Failure(STORE, f"the store at {store} cannot be read: {why}.") from None
     if not stat.S_ISREG(mode):
         raise Failure(STORE, f"{store} is no file, and so no store.")
+    if not os.access(store, os.R_OK):
+        raise Failure(
+            NOT_ALLOWED,
+            f"{store} may not be read by {login()}; ask as the user whose engine it is.",
+        )
 
 
 def _workflow(given: dict[str, Any]) -> Any:

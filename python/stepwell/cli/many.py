@@ -224,7 +224,7 @@ async def _with_progress(client: Client, called: str, bulk: Callable[[], Awaitab
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tells)
             nursery.start_soon(does)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         say("the engine goes on with it: see `stepwell bulk list`, or `stepwell bulk stop ID`.")
         raise
     if failure:
