@@ -278,6 +278,19 @@ def test_limits_versions_queue_and_the_rest(engine, tmp_path):
     assert piped("drain").code == 0
 
 
+def test_a_namespace_is_removed(engine):
+    piped("create", "order", "--id", "o", "--namespace", "acme")
+    engine.namespace("acme").get(order, "o").wait_for_status("waiting")
+    orders(engine, 1)
+    done = piped("namespaces", "delete", "acme")
+    assert (done.code, "say --yes, or ask on a terminal" in done.err) == (2, True)
+    assert on_terminal("namespaces", "delete", "acme", typed="acne\n").code == 130
+    shown = on_terminal("namespaces", "delete", "acme", typed="acme\n")
+    assert (shown.code, "acme is gone, 1 instances" in shown.out) == (0, True)
+    assert piped("list", "--namespace", "acme").out == ""
+    assert piped("list", "--ids").out == "order/o-0\n"
+
+
 def test_queued_ones_are_brought_forward(engine):
     at = "2099-01-01T00:00Z"
     piped("create", "order", "--id", "later", "--start-at", at, "--priority", "-5")

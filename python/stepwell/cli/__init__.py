@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schedules": ("scheduling:schedules", "Schedules: list, show, put, pause, backfill and more."),
     "limits": ("keeping:limits", "Limits: show, set."),
     "versions": ("keeping:versions", "List versions of workflows, and what is in them."),
-    "namespaces": ("keeping:namespaces", "List namespaces."),
+    "namespaces": ("keeping:namespaces", "Namespaces: list, delete."),
     "audit": ("keeping:audit", "List who did what."),
     "export": ("watching:export", "Write all there is of an instance as JSON."),
     "backup": ("keeping:backup", "Copy the store while everything goes on."),

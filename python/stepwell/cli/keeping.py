@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import trio
 
 from .addresses import split
 from .asking import asks
-from .exits import USAGE, Failure
+from .escaping import in_line
+from .exits import DONE, PARTLY, USAGE, Failure
 from .groups import Family
 from .looking import WORKFLOW, paged
+from .many import YES
 from .options import given_to
 from .output import Output
 from .values import Row
@@ -90,11 +94,42 @@ def _number(name: str, text: str) -> Any:
 limits = Family("limits", "What may run, wait and be created.", [show, set_])
 
 
-@asks("engine.namespaces", name="namespaces")
-async def namespaces(client: Client, out: Output, **given: Any) -> None:
+@asks("engine.namespaces", name="list")
+async def list_(client: Client, out: Output, **given: Any) -> None:
     """List the namespaces that any instance was created in."""
-    names = await client.namespaces()  # type: ignore[attr-defined, unused-ignore]
+    names = await client.namespaces()
     out.rows([Row("namespace", id=it) for it in names], "there is no instance yet.")
+
+
+@asks(
+    "engine.delete_all",
+    name="delete",
+    arguments=[click.Argument(["name"], metavar="NAME")],
+    without=["confirm"],
+    more=[YES],
+)
+async def delete(client: Client, out: Output, name: str, yes: bool, **given: Any) -> int:
+    """Remove the namespace NAME with everything of it. On a terminal its name is to be typed once
+    more; else --yes is needed."""
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise Failure(USAGE, f"that removes all of {name}; say --yes, or ask on a terminal.")
+        if await trio.to_thread.run_sync(_typed, name) != name:
+            raise click.Abort
+    tenant = client.namespace(name)
+    result = await tenant.delete_all(confirm=name, **given_to("engine.delete_all", given))
+    if out.is_json:
+        out.row(result)
+    out.say(f"namespaces delete: {name} is gone, {result.done:,} instances")
+    return PARTLY if result.errors else DONE
+
+
+def _typed(name: str) -> str:
+    return str(click.prompt(f"type {in_line(name)} to remove it", err=True, default="",
+                            show_default=False))  # fmt: skip
+
+
+namespaces = Family("namespaces", "Tenants of the engine.", [list_, delete])
 
 
 @asks(
