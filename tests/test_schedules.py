@@ -55,7 +55,7 @@ async def told(schedule, limit=50):
     return [(hour, it.outcome, it.why) for hour, it in zip(hours, page, strict=True)][::-1]
 
 
-async def test_each_time_creates_one_instance_and_a_row(store):
+async def test_s1_each_time_creates_one_instance_and_a_row(store):
     async with opened(store=store) as engine:
         schedule = await engine.put_schedule(noted, "0 * * * *", id="hourly", params="x")
         assert schedule.next_times(2) == [BEGINNING + HOUR, BEGINNING + 2 * HOUR]
@@ -87,7 +87,7 @@ async def test_the_instances_of_a_schedule_are_listed_by_it(store):
         assert len(await engine.list()) == 7
 
 
-async def test_a_schedule_goes_on_after_a_crash_and_misses_what_the_engine_slept_through(store):
+async def test_s2_a_schedule_goes_on_after_a_crash_and_misses_what_the_engine_slept_through(store):
     async with opened(store=store) as engine:
         schedules = {
             catch_up: await engine.put_schedule(
@@ -113,7 +113,7 @@ async def test_a_schedule_goes_on_after_a_crash_and_misses_what_the_engine_slept
         assert (await told(schedules["skip"]))[-1] == (6, "fired", None)
 
 
-async def test_catching_up_all_fires_the_last_thousand():
+async def test_s2_catching_up_all_fires_the_last_thousand():
     async with opened() as engine:
         schedule = await engine.put_schedule(
             noted, "* * * * *", id="s", catch_up="all", overlap="allow"
@@ -131,7 +131,7 @@ async def test_catching_up_all_fires_the_last_thousand():
         assert missed.until == BEGINNING + timedelta(minutes=200)
 
 
-async def test_a_clock_that_jumps_makes_nothing_early_and_nothing_twice():
+async def test_s2_a_clock_that_jumps_makes_nothing_early_and_nothing_twice():
     async with opened() as engine:
         core = engine._running().core
         schedule = await engine.put_schedule(noted, "1 hour", id="s", catch_up="skip")
@@ -156,7 +156,7 @@ async def test_a_clock_that_jumps_makes_nothing_early_and_nothing_twice():
         ("replace", ["1 fired", "2 fired", "3 fired", "4 fired"]),
     ],
 )
-async def test_what_overlaps_is_skipped_queued_allowed_or_replaces(overlap, expected, store):
+async def test_s3_what_overlaps_is_skipped_queued_allowed_or_replaces(overlap, expected, store):
     async with opened(store=store) as engine:
         schedule = await engine.put_schedule(long, "1 hour", id="s", overlap=overlap)
         await engine.clock.advance("4 hours")
@@ -187,7 +187,7 @@ async def test_what_overlaps_is_skipped_queued_allowed_or_replaces(overlap, expe
             assert 'schedule "s" replaced it' in error.message
 
 
-async def test_a_queue_has_a_hundred_places():
+async def test_s3_a_queue_has_a_hundred_places():
     async with opened() as engine:
         schedule = await engine.put_schedule(long, "1 minute", id="s", overlap="queue")
         await engine.clock.advance("110 minutes")
@@ -211,7 +211,7 @@ async def test_what_waits_in_the_queue_of_a_paused_schedule_begins_when_it_is_re
         assert await told(schedule) == rows
 
 
-async def test_a_pause_is_not_caught_up_and_says_so():
+async def test_s4_a_pause_is_not_caught_up_and_says_so():
     async with opened() as engine:
         schedule = await engine.put_schedule(noted, "1 hour", id="s", catch_up="all")
         await engine.clock.advance("1 hour")
@@ -236,7 +236,7 @@ async def test_a_pause_is_not_caught_up_and_says_so():
         ]
 
 
-async def test_a_trigger_creates_an_instance_now_whatever_else():
+async def test_s5_a_trigger_creates_an_instance_now_whatever_else():
     async with opened() as engine:
         schedule = await engine.put_schedule(long, "1 hour", id="s")
         await schedule.pause()
@@ -254,7 +254,7 @@ async def test_a_trigger_creates_an_instance_now_whatever_else():
         await one.result()
 
 
-async def test_a_backfill_fires_what_did_not_fire_once(store):
+async def test_s5_a_backfill_fires_what_did_not_fire_once(store):
     async with opened(store=store) as engine:
         schedule = await engine.put_schedule(noted, "1 hour", id="s", catch_up="skip")
         await engine.clock.advance("1 hour")
@@ -349,7 +349,7 @@ async def test_a_version_that_is_not_the_last_is_kept():
         assert versions == {"pinned": "1", "free": "2"}
 
 
-async def test_jitter_puts_each_time_off_always_by_the_same_and_keeps_the_order():
+async def test_s6_jitter_puts_each_time_off_always_by_the_same_and_keeps_the_order():
     async def moments():
         async with opened() as engine:
             schedule = await engine.put_schedule(
@@ -398,7 +398,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("0 2,3 31 3 *", (2030, 3, 31), ["31 03:00+02:00"]),
     ],
 )  # fmt: skip
-async def test_where_the_clock_is_changed(when, day, expected):
+async def test_s6_where_the_clock_is_changed(when, day, expected):
     async with opened() as engine:
         begin = datetime(*day, tzinfo=BERLIN) - timedelta(seconds=1)
         await engine.clock.advance(begin - BEGINNING)
@@ -421,7 +421,7 @@ async def test_where_the_clock_is_changed(when, day, expected):
         ("*/30 * 3 9 *", ["03 04:00", "03 04:30", "03 05:00"]),
     ],
 )
-async def test_where_the_clock_is_changed_at_midnight(when, expected):
+async def test_s6_where_the_clock_is_changed_at_midnight(when, expected):
     async with opened() as engine:
         while (left := datetime(2034, 9, 2, tzinfo=UTC) - engine.clock.now()) > timedelta(0):
             await engine.clock.advance(min(left, timedelta(days=365)))
