@@ -184,11 +184,19 @@ async def test_l7a_meanwhile_nothing_is_let_in(tmp_path: Path) -> None:
             except InvalidConfig as error:
                 refused.append(str(error))
 
+        bulks, held = engine._running().bulks, trio.Event()
+        unschedule = bulks._unschedule
+
+        async def holds(namespace: str) -> None:
+            """It has begun, and waits here before it does anything."""
+            await held.wait()
+            await unschedule(namespace)
+
+        bulks._unschedule = holds  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tries, functools.partial(acme.delete_all, confirm="acme"))
             while not (open_ones := (await acme.bulk.list()).items):
                 pass
-            # one round of the loop for each, while there is something left
             await tries(acme.create, order, 0)
             await tries(acme.create_batch, order, [0, 1])
             await tries(acme.set_limits, steps=7)
@@ -196,6 +204,7 @@ async def test_l7a_meanwhile_nothing_is_let_in(tmp_path: Path) -> None:
             await tries(acme.pause, status="all")
             await tries(acme.delete_all, confirm="acme")
             await tries(acme.bulk.stop, open_ones[0].id)
+            held.set()
         assert len(refused) == 7
         assert "is not stopped" in refused.pop()
         assert all('namespace "acme" is being deleted' in it for it in refused)

@@ -248,3 +248,50 @@ def test_one_that_is_killed_in_the_middle_reaches_each_once(tmp_path):
                 assert (await engine.audit()).items[0].result == "ended, done: 3000"
 
         trio.run(look)
+
+
+async def test_a_step_will_never_come_to_anything_by_itself(capsys):
+    async def charge() -> str:
+        raise TimeoutError("no such request")
+
+    @workflow(name="order")
+    async def stuck(step):
+        return await step.do(charge, retry=Retry(limit=None, delay="1 hour"))
+
+    async with open_test_engine(workflows=[stuck], autojump=False) as engine:
+        instance = await engine.create(stuck, id="order-7")
+        await instance.wait_for_status("waiting")
+        [example] = examples("A step will never come to anything by itself")
+        await run(example, {"engine": engine, "order": stuck})
+        assert capsys.readouterr().out == "receipt 4711\n"
+        [row] = (await engine.audit()).items
+        assert (row.operation, row.actor, row.note) == ("resolve", "ann", "the provider's own page")
+
+
+async def test_an_order_is_to_be_taken_back(capsys):
+    undone = []
+
+    async def book() -> str:
+        return "booked"
+
+    async def give_back(ctx) -> None:
+        undone.append((ctx.step.name, ctx.output))
+
+    @workflow(name="order")
+    async def booked(step):
+        for name in ("hotel", "flight"):
+            await step.do(book, name=name, undo=give_back)
+        await step.wait_for_event("never")
+
+    async with open_test_engine(workflows=[booked], autojump=False) as engine:
+        instance = await engine.create(booked, id="order-7", attributes={"customer": "acme"})
+        await instance.wait_for_status("waiting")
+        [example] = examples("An order is to be taken back")
+        await run(example, {"engine": engine, "order": booked})
+        assert capsys.readouterr().out == "complete\n"
+        assert undone == [("flight", "booked"), ("hotel", "booked")]
+        many = await engine.create(booked, id="order-8", attributes={"customer": "acme"})
+        await many.wait_for_status("waiting")
+        done = await engine.terminate(booked, attributes={"customer": "acme"}, undo=True)
+        assert done.done == 1
+        assert await many.wait_for_status("terminated") == "terminated"
