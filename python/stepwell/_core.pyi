@@ -223,6 +223,7 @@ DEADLINE: Final[Kind]
 ATTRIBUTES: Final[Kind]
 UNDO: Final[Kind]
 REPLIED: Final[Kind]
+CONTINUED: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
@@ -1066,6 +1067,25 @@ class Core(Calls):
         """What ran of the body has ended, and it was unwound, or had raised; this is the last that
         is said for it. The instance is queued, STARTs again from its history, and undoes its steps:
         because of this error, or with None because it got UNDOES."""
+    def continue_as_new(
+        self,
+        no: int,
+        incarnation: int,
+        params: bytes | None,
+        run: int,
+        limit: Identity | None,
+        untold: list[int],
+        passed: list[int],
+    ) -> None:
+        """The body has left, nothing of it runs any more, and this is the last that is said for it:
+        in one commit the instance begins anew, under another incarnation, with these params (None:
+        its workflow takes none), and a history that begins with an OK of kind CONTINUED that has
+        the number of the run (from 2) in place of an occurrence. It keeps its slot and STARTs; one
+        that is to pause is paused. Open waits are closed, and children that it called are
+        terminated, as by `finish`; but the deadline `limit` goes on where it was, under another
+        number: one that is not open was over. Events that were taken by the waits `untold`, or by
+        records at the places `passed`, are kept again. One that got UNDOES undoes its steps
+        instead."""
     def let_go(self, no: int) -> None:
         """The last of those attempts has ended. For an instance that holds no slot, nothing."""
     def replay(self, no: int, incarnation: int) -> None:

@@ -19,6 +19,7 @@ class End(Enum):
     PARKED = "it only waits, and comes back by replay"
     REPLAYED = "it runs again from its history at once: there was no other way to stop an attempt"
     PAUSED = "somebody paused it, and what ran of it has ended"
+    CONTINUED = "its instance goes on with a fresh history, and other params"
     UNDOES = "its instance is to undo its steps"
     STOPPED = "the core says so: the instance was terminated, or lives on in another life"
     DRAINED = "the engine closes"
@@ -29,4 +30,11 @@ class End(Enum):
     def is_for_later(self) -> bool:
         """Whether the instance was running until then and stays so: who closes the engine hands it
         back to the next one (L14)."""
-        return self in (End.DRAINED, End.CANCELLED, End.STOPPED, End.CRASHED, End.UNDOES)
+        return self in (
+            End.DRAINED,
+            End.CANCELLED,
+            End.STOPPED,
+            End.CRASHED,
+            End.CONTINUED,
+            End.UNDOES,
+        )

@@ -21,6 +21,7 @@ from ._core import (
     ABANDONED,
     ATTEMPT_FAILED,
     ATTRIBUTES,
+    CONTINUED,
     DO,
     ERASED,
     KINDS,
@@ -139,6 +140,10 @@ class Cursor:
     """Changes of the code, by id (I6): whether the instance runs their code."""
     passed_over: list[Outcome] = field(default_factory=list)
     """Outcomes that nobody took, because their operations were withdrawn."""
+    run: int = 1
+    """Which run of its instance it is (L15)."""
+    run_at: int | None = None
+    """When that began; None: with the instance."""
     seq: int = 0
     """Last record seen, delivered or not."""
     taken: int = 0
@@ -165,6 +170,9 @@ class Cursor:
             return
         if kind == PATCHED:
             self.patches[name] = True
+            return
+        if kind == CONTINUED and verdict == OK:
+            self.run, self.run_at = record[5], at
             return
         if verdict == ABANDONED and self.outcome_of(identity) is not None:
             return  # of a thread that ran on after its step had failed: nobody is told

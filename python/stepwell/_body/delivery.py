@@ -24,7 +24,7 @@ from .containment import contain
 
 if TYPE_CHECKING:
     from .._kinds import Kind, Verdict
-    from .life import Delivery, Life, Operation
+    from .life import Delivery, Life, Operation, Renewal
 
 
 async def perform(life: Life, operation: Operation) -> Outcome:
@@ -197,6 +197,9 @@ def deliver(life: Life) -> None:
             if _give_up_queued(life):
                 return  # before it is told of what has come since
             continue  # it waits for others as well, such as the other items of a map
+        if (renewal := _renewal(told)) is not None:
+            renew(life, renewal)
+            return
         found = _next(life, told.open)
         if found is None:
             _live(life)
@@ -210,6 +213,36 @@ def deliver(life: Life) -> None:
             _caught_up(life)
         if resolve(life, operation, found):
             return
+
+
+def _renewal(told: Delivery) -> Renewal | None:
+    """Returns by what the body goes on as new at the end of this turn, if it does: what came
+    meanwhile it is not told any more, live as on replay."""
+    asked, told.renewals = told.renewals or (), None
+    return min((it for it in asked if told.open.get(it.identity) is it), key=order, default=None)
+
+
+def renew(life: Life, renewal: Renewal) -> None:
+    """The body goes on as new: unwinds it, if it has asked for all that an earlier life had begun
+    (I5). What it began in this turn never begins (L15)."""
+    told, cursor = life.delivery, life.delivery.cursor
+    if life.undoing is not None:
+        stopping.unwind(life, End.UNDOES)
+        return
+    for identity in told.open:
+        cursor.withdraw(identity)
+    if (left := leftover(life)) is not None:
+        stopping.mismatch(life, left, renewal)
+        return
+    waits = [it.number for it in told.open.values() if it.identity[0] == _core.EVENT and it.live]
+    waits += [number for it, (number, _) in told.attached.items() if it[0] == _core.EVENT]
+    passed = [it for it in cursor.passed_over if it.identity[0] == _core.EVENT]
+    renewal.untold = waits + [it.number for it in passed if it.number > 0]
+    renewal.passed = [it.seq for it in passed if it.number < 0]
+    renewal.run = cursor.run + 1
+    cursor.passed_over.clear()
+    told.renewals = [renewal]
+    stopping.unwind(life, End.CONTINUED)
 
 
 def resolve(life: Life, operation: Operation, outcome: Outcome | None) -> bool:
@@ -453,7 +486,7 @@ def went_on(life: Life) -> bool:
 def turn_began(life: Life) -> int:
     """From when a deadline counts: the time of this turn's outcome; in the first turn, which
     has none, the present."""
-    return life.delivery.at if life.delivery.at != life.who.created_at else life.port.now()
+    return life.delivery.at if life.delivery.turn else life.port.now()
 
 
 def order(operation: Operation) -> tuple[str, int, str, int, str]:

@@ -182,6 +182,22 @@ class Question(Operation):
     """The answer, once there is one."""
 
 
+class Renewal(Operation):
+    """That a body goes on as new (L15): what it leaves to that.
+
+    Attributes:
+        params: What the new run starts with.
+        run: Its number.
+        untold: Waits for events that are open, as far as the body knows.
+        passed: Places of events that an earlier life took and this one was not told of.
+    """
+
+    params: bytes | None
+    run = 0
+    untold: list[int]
+    passed: list[int]
+
+
 class Delivery:
     """What a body has asked for, and what of it it was told: its place in its history.
 
@@ -194,6 +210,7 @@ class Delivery:
         asked: Branches that have asked about a change of the code, and were not told
             (`_operations.patches`).
         yes_in_flight: That of them whose yes is being recorded.
+        renewals: Ways to go on as new that were asked for in this turn; of several the first.
         beginners: What each task has begun in this turn; two of the same are a race.
         keys: Of all operations that have one: a key names one.
         queued: Steps that it had cancelled before a crash and that may not have begun then.
@@ -211,8 +228,8 @@ class Delivery:
 
     __slots__ = (
         "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
-        "interrupted", "keys", "last", "open", "queued", "replaying", "steps", "steps_max", "turn",
-        "undoable", "untaken", "yes_in_flight",
+        "interrupted", "keys", "last", "open", "queued", "renewals", "replaying", "steps",
+        "steps_max", "turn", "undoable", "untaken", "yes_in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -232,6 +249,7 @@ class Delivery:
         self.begun: list[Operation] = []
         self.asked: list[Question] | None = None
         self.yes_in_flight: Question | None = None
+        self.renewals: list[Renewal] | None = None
         self.queued: list[Operation] | None = None
         self.beginners: dict[tuple[str, int, str], object] | None = None
         self.keys: set[tuple[int, str, str]] | None = None

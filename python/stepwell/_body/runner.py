@@ -87,7 +87,7 @@ class Runner:
             cursor,
             {tuple(w[1:6]): (w[0], w[7]) for w in waits},
             interrupted,
-            created_at,
+            created_at if cursor.run_at is None else cursor.run_at,
             len(self._params or b""),
         )
         if self.undoing is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOKS_AT = 1_000
 """So many are kept in any case."""
-_KEPT = (End.FINISHED, End.BLOCKED, End.REPLAYED)
+_KEPT = (End.FINISHED, End.BLOCKED, End.REPLAYED, End.CONTINUED)
 _RUNNING = STATUSES.index(Status.RUNNING)
 
 

@@ -32,7 +32,7 @@ from .._operations.undoer import Undoer
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import Limits
-from . import pausing, undoing
+from . import continuing, pausing, undoing
 from .bulk_runs import BulkRuns
 from .callers import Callers
 from .collector import CALLS_A_BODY, Patience
@@ -503,6 +503,8 @@ class Driver:
             pass  # another life of it would be left behind, too
         elif life.stopping is End.UNDOES and life.undoing is not None:
             self._take_in(Undoer(life))
+        elif life.stopping is End.CONTINUED:
+            self.nursery.start_soon(continuing.begin, self, runner)
         elif life.stopping is End.UNDOES:
             self.nursery.start_soon(undoing.begin, self, runner)
         self.starts.left(life.who.no)

@@ -35,6 +35,7 @@ _ENDS = {
     End.FINISHED: "its body has ended, and that is being recorded",
     End.BLOCKED: "its body cannot go on, and that is being recorded",
     End.PAUSED: "its body is leaving memory, and begins again when it is resumed",
+    End.CONTINUED: "its body has ended, and it goes on as new once nothing of that runs any more",
     End.UNDOES: "its body is leaving memory, and what it did is undone after that",
     End.REPLAYED: "its body begins again from its history, once what it came to is recorded",
     End.PARKED: "its body is leaving memory, and begins again after that",

@@ -46,12 +46,20 @@ async def begin(host: Host, runner: Runner) -> None:
     """A body has left, whose instance is to undo its steps: tells the core, once no thread of it
     runs any more."""
     core, who = host.core, runner.who
+    if await nothing_runs(host, runner):
+        core.undoes(who.no, who.incarnation, runner.undoing_for)
+
+
+async def nothing_runs(host: Host, runner: Runner) -> bool:
+    """Waits until no attempt of a body runs any more that has left. Returns whether anything is to
+    be said for it then: if the engine drains, its instance is handed back, and another life of it
+    says that."""
+    core, who = host.core, runner.who
     with host.borrowed.listening():
         while runner.rest.threads or runner.rest.winding:
             await host.next_progress()
             if host.core is not core:
-                return
+                return False
     if host.draining:
         core.release(who.no, who.incarnation)
-    else:
-        core.undoes(who.no, who.incarnation, runner.undoing_for)
+    return not host.draining

@@ -11,20 +11,22 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from .. import _core
 from .._body.body_log import BodyLog
 from .._body.pending import Pending
 from .._body.progress import report
 from .._types import InstanceInfo
 from .._values import names
 from .._values.durations import from_us
-from . import patches
+from . import continuing, patches, recalled
 from .asking_for_steps import AskingForSteps
 from .asking_others import AskingOthers
 from .asking_to_wait import AskingToWait
 from .attributes import change_attributes, recall_attributes, wanted
 from .calls import info
+from .child import encode_params
 
 if TYPE_CHECKING:
     import random
@@ -84,6 +86,40 @@ class Step(AskingForSteps, AskingToWait, AskingOthers):
         """
         branch = self._branch("set_attributes")
         return Pending(change_attributes, (branch, wanted(attributes)))
+
+    def continue_as_new(self, params: Any = None) -> Pending[NoReturn]:
+        """Ends this history, and begins a fresh one under the same id, with other params: so an
+        instance may go on for years and stays small.
+
+        Never returns. The body is unwound, past every `except Exception`; open branches are
+        cancelled, and their attempts end first, threads too. Then, in one commit, the new run is
+        there. It has the attributes, the events that were not taken yet, what was answered, the
+        priority, the retention and the version of the one before; children that were created live
+        on. Children that were called and have not ended are terminated. Undos are forgotten, steps
+        count anew, and `idempotency_key`, `uuid()` and `random` are others. The time limit of the
+        workflow (`timeout=`) is that of the instance, and goes on.
+
+        `history()` shows the present run. It begins with a line of kind "continue_as_new", whose
+        count is the number of the run, from 2, and whose time is what `now()` is in its first turn.
+
+        Args:
+            params: What the new run starts with, as of `Engine.create`: those that are left out are
+                the default that the workflow's function has.
+
+        Raises:
+            InvalidConfig: The workflow takes no params, and some were given; or a step was asked
+                for and never awaited.
+            NotSerializable: They cannot be stored.
+            TooLarge: They are over the limit for one value.
+        """
+        branch, life = self._branch("continue_as_new"), self._life
+        stored, refusal = recalled.encoded(
+            branch,
+            _core.CONTINUED,
+            continuing.NAME,
+            lambda: encode_params(life.who.workflow, params, life.value_bytes),
+        )
+        return Pending(continuing.continue_as_new, (branch, continuing.NAME, stored, refusal))
 
     # What replays without being stored.
 

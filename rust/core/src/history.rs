@@ -37,6 +37,9 @@ pub enum Kind {
     Undo = 12,
     /// `Event.reply`: an event was answered in the same commit.
     Reply = 13,
+    /// `step.continue_as_new`. What begins a new run of its instance, and says which, is called
+    /// "run".
+    Continue = 14,
 }
 
 /// What a record says about its operation.
@@ -144,6 +147,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it says that a new run of its instance begins here, with other params: the count is
+    /// the number of that run, from 2 (L15).
+    #[must_use]
+    pub fn begins_run(&self) -> bool {
+        self.operation.kind == Kind::Continue && self.verdict == Verdict::Done
+    }
+
     /// Returns the number of the event that was taken.
     #[must_use]
     pub fn taken(&self) -> Option<EventId> {
@@ -174,5 +184,5 @@ macro_rules! codes {
         }
     };
 }
-codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo, Reply);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo, Reply, Continue);
 codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused, Restarted);

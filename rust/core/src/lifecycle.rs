@@ -109,6 +109,8 @@ pub enum Happening {
     Undo,
     /// Somebody restarts it.
     Restart,
+    /// Its body has ended, and goes on from the start with other params (L15).
+    Continue,
     /// Somebody deletes it.
     Delete,
     /// Somebody sends it an event.
@@ -121,7 +123,7 @@ pub enum Happening {
 
 impl Happening {
     /// All events.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Start,
         Self::Quiet,
         Self::Wake,
@@ -134,6 +136,7 @@ impl Happening {
         Self::Terminate,
         Self::Undo,
         Self::Restart,
+        Self::Continue,
         Self::Delete,
         Self::Send,
         Self::Release,
@@ -204,6 +207,7 @@ const KILLED: &[Effect] = &[
     Unseat,
 ];
 const AGAIN: &[Effect] = &[Unmark, Dequeue, CloseWaits, Supersede, Unseat, Enqueue];
+const PAUSED_ANEW: &[Effect] = &[Unmark, FreeSlot, CloseWaits, Supersede, Unseat];
 const REPLAYED: &[Effect] = &[Unmark, Dequeue, CloseWaits, Unseat, Enqueue];
 const ERASED: &[Effect] = &[
     Unmark,
@@ -298,6 +302,13 @@ const TABLE: &[(Happening, &[Status], Reaction)] = &[
         ],
         Goes(Queued, AGAIN),
     ),
+    // L15: the same, but for one that is to pause, which is paused where it begins.
+    (Happening::Continue, &[Running], Goes(Queued, AGAIN)),
+    (
+        Happening::Continue,
+        &[WaitingForPause],
+        Goes(Paused, PAUSED_ANEW),
+    ),
     (Happening::Delete, &Status::ALL, Gone(ERASED)),
     (
         Happening::Send,
@@ -377,6 +388,7 @@ mod tests {
             (Happening::Fail, "x E x E x x x x x"),
             (Happening::Block, "B B B B x - x x x"),
             (Happening::Drained, "x x x P x x x x x"),
+            (Happening::Continue, "x Q x P x x x x x"),
             (Happening::Send, "- - - - - - x x x"),
             (Happening::Release, "x R x P x x x x x"),
             (Happening::Replay, "x Q x P x x x x x"),
@@ -416,7 +428,11 @@ mod tests {
             }
             assert_eq!(
                 effects.contains(&CloseWaits),
-                FINAL.contains(to) || *on == Happening::Undo || effects == &AGAIN
+                FINAL.contains(to)
+                    || matches!(
+                        on,
+                        Happening::Undo | Happening::Restart | Happening::Continue
+                    )
             );
         }
     }

@@ -19,7 +19,7 @@ use crate::lifecycle::Status;
 /// From where a restarted instance goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum From {
-    /// From the start: nothing is kept.
+    /// From the start: nothing is kept but which run it is (L15).
     Start,
     /// From this operation: what had begun before it is kept.
     Operation(Box<Operation>),
@@ -64,6 +64,10 @@ pub fn plan(
 ) -> Result<Plan, No> {
     match from {
         From::Start => Ok(keep(history, |_| false)),
+        From::Operation(operation) if operation.kind == Kind::Continue => {
+            let is_there = history.iter().any(|it| it.record.operation == **operation);
+            is_there.then(|| keep(history, |_| false)).ok_or(No::Step)
+        }
         From::Operation(operation) => before(history, operation).ok_or(No::Step),
         From::Failed => match first_undone(history) {
             Some(operation) => before(history, &operation).ok_or(No::Step),
@@ -149,7 +153,7 @@ fn order(it: &Operation) -> (&str, Kind, &str, u32, Option<&str>) {
 fn keep(history: &[Stored], keeps: impl Fn(&Record) -> bool) -> Plan {
     // What the body gave up it is to have: whether it gives that up again is its own decision.
     // What was undone is done anew, and may be undone again.
-    let keeps = |it: &Record| it.operation.kind != Kind::Undo && keeps(it);
+    let keeps = |it: &Record| it.begins_run() || (it.operation.kind != Kind::Undo && keeps(it));
     let is_kept = |it: &Record| keeps(it) && it.verdict != Verdict::Abandoned;
     let records = || history.iter().map(|it| &it.record);
     let given_up = records().filter(|it| keeps(it) && it.verdict == Verdict::Abandoned);

@@ -139,6 +139,22 @@ impl Child {
     }
 }
 
+/// How a body goes on as new (L15).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Continuation {
+    /// What the new run starts with; `None`: its workflow takes nothing.
+    pub params: Option<Box<[u8]>>,
+    /// Its number: the first run of an instance has 1.
+    pub run: u32,
+    /// The deadline over the whole instance, if it has one: that stays where it is.
+    pub limit: Option<Operation>,
+    /// Waits for events that are open, as far as the body knows: what they have taken it was never
+    /// told.
+    pub untold: Vec<WaitId>,
+    /// Places of events that an earlier life of the body took, and this one was not told of.
+    pub passed: Vec<Seq>,
+}
+
 /// Why an instance cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
@@ -446,6 +462,9 @@ pub enum Speech {
     Report(Box<[u8]>),
     /// The body ended: how, with what, and in which version, which says what type that is.
     Finish(Status, Option<Box<[u8]>>, Option<Box<str>>),
+    /// The body has left, and nothing of it runs any more: the instance begins anew, with other
+    /// params.
+    Continue(Box<Continuation>),
     /// What ran of the body has ended, and it has left: the instance is to be replayed and to undo
     /// its steps, because of this error; none: as somebody wanted before.
     Undoes(Option<Box<[u8]>>),

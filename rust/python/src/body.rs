@@ -3,7 +3,9 @@
 use pyo3::prelude::*;
 use stepwell_core::history::{Begun, Kind, Verdict};
 use stepwell_core::lifecycle::Status;
-use stepwell_core::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
+use stepwell_core::submission::{
+    Body, Child, Continuation, Name, NewItem, Sent, Speech, Submission, Why,
+};
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::Source;
 
@@ -438,6 +440,32 @@ impl Core {
 
     fn replay(&self, py: Python<'_>, no: u64, incarnation: u64) -> PyResult<()> {
         self.submit(py, Body { no, incarnation }.says(Speech::Replay))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn continue_as_new(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        params: Option<&[u8]>,
+        run: u32,
+        limit: Option<IdentityTuple>,
+        untold: Vec<u64>,
+        passed: Vec<u64>,
+    ) -> PyResult<()> {
+        if run < 2 {
+            return Err(invalid("the first run of an instance is its creation"));
+        }
+        let how = Continuation {
+            params: bytes(params),
+            run,
+            limit: limit.map(IdentityTuple::into_operation).transpose()?,
+            untold,
+            passed,
+        };
+        let by = Body { no, incarnation };
+        self.submit(py, by.says(Speech::Continue(Box::new(how))))
     }
 
     #[pyo3(signature = (no, incarnation, error))]

@@ -57,6 +57,7 @@ fn kind(of: Kind) -> (&'static str, &'static str) {
         Kind::Attributes => ("ATTRIBUTES", "set_attributes"),
         Kind::Undo => ("UNDO", "undo"),
         Kind::Reply => ("REPLIED", "reply"),
+        Kind::Continue => ("CONTINUED", "continue_as_new"),
     }
 }
 

@@ -85,8 +85,11 @@ impl Core {
             }
             Speech::Hold => self.hold(no),
             // It did not know yet.
-            Speech::Finish(..) if live.undo == Some(Undo::Running) => self.body_undoes(no, None),
+            Speech::Finish(..) | Speech::Continue(_) if live.undo == Some(Undo::Running) => {
+                self.body_undoes(no, None);
+            }
             Speech::Finish(status, payload, version) => self.finish(no, status, payload, version),
+            Speech::Continue(how) => self.continue_as_new(no, *how),
             Speech::Undoes(error) => self.body_undoes(no, error),
             Speech::Undone(how, status, error) => self.undone(no, how, status, error),
             Speech::Block(why, error) => self.block(no, why, error),
@@ -149,34 +152,46 @@ impl Core {
             }
             return;
         }
-        if let Some((event, place)) = self.live_mut(no).taken.remove(&id) {
-            let taken = match place {
-                None => Ok(self.taken_in_batch(no, event)),
-                Some(place) => self.batch.known.record(no, place).map(Some),
-            };
-            let taken = taken.map(|it| it.map(|it| given_back(event, it)));
-            if let Some(Some(event)) = self.or_block(no, taken) {
-                self.put_back(no, event);
-            }
+        let taken = self.taken_by(no, id);
+        self.live_mut(no).taken.remove(&id);
+        if let Some(Some(event)) = self.or_block(no, taken) {
+            self.put_back(no, event);
         }
+    }
+
+    /// Returns the event that a wait of this body took.
+    pub(super) fn taken_by(&self, no: InstanceNo, id: WaitId) -> Result<Option<Event>, Damaged> {
+        let Some((event, place)) = self.live[&no].taken.get(&id).copied() else {
+            return Ok(None);
+        };
+        let taken = match place {
+            None => self.taken_in_batch(no, event),
+            Some(place) => Some(self.batch.known.record(no, place)?),
+        };
+        Ok(taken.map(|it| given_back(event, it)))
     }
 
     /// I8, after a crash between the commit that took an event and the one that gives it back.
     fn give_back(&mut self, no: InstanceNo, seq: Seq) -> Result<(), Damaged> {
-        let records = self.batch.known.takings(no)?;
-        let Some(taken) = records.iter().find(|it| it.seq == seq) else {
-            return Ok(());
-        };
-        let Some(id) = taken.record.taken() else {
-            return Ok(());
-        };
-        // One that was taken again later was given back before.
-        let later = |it: &Stored| it.seq > seq && it.record.taken() == Some(id);
-        if !records.iter().any(later) && self.taken_in_batch(no, id).is_none() {
-            let event = given_back(id, &taken.record);
+        if let Some(event) = self.taken_at(no, seq)? {
             self.put_back(no, event);
         }
         Ok(())
+    }
+
+    /// Returns the event that was taken at this place of a history, if it did not come back since.
+    pub(super) fn taken_at(&self, no: InstanceNo, seq: Seq) -> Result<Option<Event>, Damaged> {
+        let records = self.batch.known.takings(no)?;
+        let Some(taken) = records.iter().find(|it| it.seq == seq) else {
+            return Ok(None);
+        };
+        let Some(id) = taken.record.taken() else {
+            return Ok(None);
+        };
+        // One that was taken again later was given back before.
+        let later = |it: &Stored| it.seq > seq && it.record.taken() == Some(id);
+        let came_back = records.iter().any(later) || self.taken_in_batch(no, id).is_some();
+        Ok((!came_back).then(|| given_back(id, &taken.record)))
     }
 
     /// Returns the last record of this batch that takes an event.

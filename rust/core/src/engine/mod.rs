@@ -19,6 +19,7 @@ mod bulks;
 mod changed;
 mod children;
 mod code;
+mod continuing;
 mod count;
 pub(crate) mod creations;
 mod decide;

@@ -253,6 +253,17 @@ impl Core {
             Speech::Finish(..) | Speech::Undoes(_) | Speech::Undone(..) => {
                 self.needs_to_orphan(no, self.called_by(no), say);
             }
+            Speech::Continue(it) => {
+                for id in &it.untold {
+                    if let Some((_, Some(place))) = live.taken.get(id) {
+                        say(Need::Record(no, *place));
+                    }
+                }
+                if !it.passed.is_empty() {
+                    say(Need::Takings(no));
+                }
+                self.needs_to_orphan(no, self.called_by(no), say);
+            }
             Speech::Block(..) => say(Need::Instance(no, false)),
             Speech::Record(..)
             | Speech::Attributes(..)

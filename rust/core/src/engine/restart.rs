@@ -126,7 +126,11 @@ impl Core {
             .filter(|no| called.iter().all(|it| it.no != **no));
         let children: Vec<_> = children.chain(others.copied()).collect();
         let sentences = self.sentences(no, &children, "was restarted");
-        self.supersede(no, seed, plan);
+        let incarnation = self.supersede(no, seed, None);
+        if !self.suspects.tries(no) {
+            self.live_mut(no).recoveries = 0;
+        }
+        self.rewind(no, incarnation, plan);
         self.return_events(no, plan, history);
         for (child, error) in sentences {
             let row = called.iter().find(|it| it.no == child && has_own_id(it));
@@ -137,6 +141,14 @@ impl Core {
                 None => self.terminate(child, error),
             }
         }
+        self.take_up(no);
+        if let Some(note) = body {
+            self.say(note);
+        }
+    }
+
+    /// The new life is queued; one that had a slot keeps it.
+    pub(super) fn take_up(&mut self, no: InstanceNo) {
         let live = self.live_mut(no);
         if live.slot {
             let (workflow, rank, entry) = (live.workflow, live.rank(), Entry::new(no, live.key));
@@ -145,30 +157,35 @@ impl Core {
         } else {
             self.persist(no, None, None);
         }
-        if let Some(note) = body {
-            self.say(note);
-        }
     }
 
-    fn supersede(&mut self, no: InstanceNo, seed: Option<Incarnation>, plan: &Plan) {
+    /// A new incarnation begins, with these params, or those of before. Returns it.
+    pub(super) fn supersede(
+        &mut self,
+        no: InstanceNo,
+        seed: Option<Incarnation>,
+        params: Option<Box<[u8]>>,
+    ) -> Incarnation {
         let (incarnation, at) = (self.sequence.draw(), self.now);
-        let is_tried = self.suspects.tries(no);
         let live = self.live_mut(no);
         let before = std::mem::replace(&mut live.incarnation, incarnation);
         live.mailbox.close_all();
         live.taken.clear();
         (live.proof, live.interrupted) = (None, false);
-        if !is_tried {
-            live.recoveries = 0;
-        }
         (live.settled, live.told) = (0, 0);
         let to = Restart {
             incarnation,
             seed,
-            params: None,
+            params,
             at,
         };
         self.push(Op::Restart(no, before, Box::new(to)));
+        incarnation
+    }
+
+    /// Of the history this counts from now on.
+    fn rewind(&mut self, no: InstanceNo, incarnation: Incarnation, plan: &Plan) {
+        let at = self.now;
         self.push(Op::Append(no, incarnation, restarted(&plan.kept, at)));
         if let Some(map) = &plan.attributes {
             self.push(Op::Attributes(no, incarnation, map.clone()));
