@@ -309,7 +309,7 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
     let (mut found, mut last) = (None, 0);
     reader.at_once(&mut |it| {
         let row = it.instance(no)?;
-        found = row.map(|row| look(it, row, false)).transpose()?;
+        found = row.map(|row| look(it, row, true)).transpose()?;
         last = it.last_seq()?;
         Ok(())
     })?;
