@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use super::facts::Truly;
 use super::truth::Truth;
-use crate::history::{Record, Stored};
+use crate::history::{Operation, Record, Stored};
 use crate::ids::{EventId, InstanceNo, Seq};
 use crate::lifecycle::Status;
 use crate::store::Restart;
@@ -22,6 +22,11 @@ impl Truth {
     pub(super) fn restart(&mut self, no: InstanceNo, to: &Restart) {
         self.number(to.incarnation);
         let before = self.all[&no].clone();
+        // In a simulation every run has params, and nobody else gives any.
+        let continues = to.params.is_some();
+        if continues {
+            self.commit.continued.push(no);
+        }
         self.unqueue(no);
         if let Some(at) = before.proof {
             self.proofs.remove(&(at, no));
@@ -33,7 +38,7 @@ impl Truth {
             incarnation: to.incarnation,
             status: Status::Queued,
             marked: false,
-            recoveries: 0,
+            recoveries: if continues { before.recoveries } else { 0 },
             proof: None,
             reason: None,
             step: None,
@@ -45,7 +50,8 @@ impl Truth {
             was_cut: false,
             waits: Vec::new(),
             anew: true,
-            bereft: before.bereft || before.status.is_final(),
+            // What it waits for again nobody sends twice.
+            bereft: before.bereft || continues || before.status.is_final(),
             ..it.clone()
         };
         self.commit.touched.push(no);
@@ -79,6 +85,11 @@ impl Truth {
             .cloned()
             .collect();
         self.said.told.insert((no, it.incarnation), told);
+        if self.commit.continued.contains(&no) {
+            let told = self.said.told.get(&(no, before));
+            let knows = |of: &Operation| told.is_some_and(|it| it.contains(of));
+            it.consumed.retain(|_, taker| !knows(taker));
+        }
         self.commit.touched.push(no);
     }
 

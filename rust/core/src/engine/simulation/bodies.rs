@@ -8,6 +8,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::program::{kind_of, operation, Account, Act, For, Program};
+use super::renewing::run_of;
 use super::said::Asked;
 use super::world::World;
 use crate::history::{Kind, Operation, Record, Verdict};
@@ -22,7 +23,7 @@ const ERROR: &[u8] = b"\xa1\x65error\x41e";
 
 /// The wait beside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     /// Not opened yet.
     Unborn,
     /// Open, with this number.
@@ -37,9 +38,9 @@ pub(super) struct Strand {
     pub(super) at: usize,
     /// Attempts of the act that were made.
     pub(super) attempts: u32,
-    side: Side,
+    pub(super) side: Side,
     /// What it waits for: a wait or a ticket.
-    awaits: Option<u64>,
+    pub(super) awaits: Option<u64>,
     saved: bool,
 }
 
@@ -56,9 +57,13 @@ pub(super) struct Running {
     /// How many outcomes it was told.
     turns: u64,
     /// What was recorded when it started: a restart may keep what comes after what it erased.
-    past: Rc<Past>,
+    pub(super) past: Rc<Past>,
     /// The events that its waits took since: where that is recorded, and what they said.
     took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
+    /// Waits that it opened and that nobody looks at again.
+    pub(super) left: Vec<(WaitId, Operation)>,
+    /// Which run of its instance it is.
+    pub(super) run: u32,
     /// It has ended, or cannot go on: it does nothing any more.
     pub(super) over: bool,
     /// It has said that it only waits, and was told nothing since.
@@ -91,17 +96,22 @@ impl Running {
     }
 
     fn has_ended(&self) -> bool {
-        (0..self.strands.len()).all(|it| self.act(it).is_none())
+        let strands = if self.continues() && self.program.hasty {
+            1
+        } else {
+            self.strands.len()
+        };
+        (0..strands).all(|it| self.act(it).is_none())
     }
 }
 
 /// What a history says of each operation.
 #[derive(Debug, Default)]
-struct Past {
-    outcomes: FxHashMap<Operation, Seq>,
+pub(super) struct Past {
+    pub(super) outcomes: FxHashMap<Operation, Seq>,
     took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
     attempts: FxHashMap<Operation, (u32, bool)>,
-    open: FxHashMap<Operation, WaitId>,
+    pub(super) open: FxHashMap<Operation, WaitId>,
 }
 
 impl Past {
@@ -199,6 +209,8 @@ impl World {
             turns: start.records.len() as u64,
             past,
             took: FxHashMap::default(),
+            left: Vec::new(),
+            run: run_of(start),
             over: false,
             hushed: false,
             pauses: false,
@@ -225,7 +237,11 @@ impl World {
             }
             at += 1;
         }
-        past.strand(acts.get(at), strand, at)
+        let it = past.strand(acts.get(at), strand, at);
+        if let (Side::Over, Some(Act::Race(what))) = (it.side, acts.get(at)) {
+            self.tell(by, operation(kind_of(*what), strand, at, true));
+        }
+        it
     }
 
     /// Whether a body goes past an act, because it is recorded or nobody looks at it again.
@@ -234,8 +250,14 @@ impl World {
         let Some(outcome) = past.outcomes.get(&main).copied() else {
             return matches!(act, Act::Leave(_)) && past.open.contains_key(&main);
         };
+        if !matches!(act, Act::Leave(_)) {
+            self.tell(by, main);
+        }
         if let Act::Race(what) = act {
             let beside = operation(kind_of(what), strand, at, true);
+            if past.outcomes.get(&beside).is_some_and(|it| *it < outcome) {
+                self.tell(by, beside.clone());
+            }
             // It was given up, or its outcome came after the step's: then nobody takes that (I8).
             if let Some(id) = past.open.get(&beside) {
                 self.submit(by.says(Speech::Withdraw(*id)));
@@ -247,6 +269,12 @@ impl World {
             }
         }
         true
+    }
+
+    /// A body goes past an outcome.
+    fn tell(&mut self, by: Body, of: Operation) {
+        let told = &mut self.truth.said.told;
+        told.entry((by.no, by.incarnation)).or_default().insert(of);
     }
 
     /// R3: the steps that may have been running get an attempt that was cut short.
@@ -361,13 +389,32 @@ impl World {
             return;
         }
         body.seq = body.seq.max(it.seq);
-        for strand in &mut body.strands {
+        if body.over {
+            return;
+        }
+        let mut beside = None;
+        for (number, strand) in body.strands.iter_mut().enumerate() {
             if strand.side == Side::Open(it.number) {
+                beside = Some((number, strand.at));
                 strand.side = Side::Over;
             } else if strand.awaits == Some(it.number) && it.seq == 0 {
                 (strand.awaits, strand.attempts) = (None, strand.attempts + 1);
             }
         }
+        if let Some((strand, at)) = beside {
+            if let Some(Act::Race(what)) = body.act(strand) {
+                let told = &mut self.truth.said.told;
+                let told = told.entry((it.no, body.by.incarnation)).or_default();
+                told.insert(operation(kind_of(what), strand, at, true));
+            }
+        }
+        let of_old = body.past.open.iter().map(|it| (*it.1, it.0.clone()));
+        let left = body.left.iter().cloned().chain(of_old);
+        let left = left.filter(|left| left.0 == it.number && &*left.1.name == "side");
+        let told = &mut self.truth.said.told;
+        let told = told.entry((it.no, body.by.incarnation)).or_default();
+        told.extend(left.map(|it| it.1));
+        body.left.retain(|left| left.0 != it.number);
         let awaits = |at: &usize| body.strands[*at].awaits == Some(it.number);
         if let (Some(strand), Some(said)) = ((0..body.strands.len()).find(awaits), &it.payload) {
             let act = body.act(strand).expect("it waits in an act");
@@ -397,8 +444,7 @@ impl World {
         let main = main_operation(act, strand, it.at);
         let (at, open) = (it.at, it.side);
         it.at += 1;
-        let told = &mut self.truth.said.told;
-        told.entry((no, by.incarnation)).or_default().insert(main);
+        self.tell(by, main);
         if let Side::Open(id) = open {
             self.submit(by.says(Speech::Withdraw(id)));
         }
@@ -488,12 +534,15 @@ impl World {
             }
             Act::Step | Act::Save | Act::Flaky(_) | Act::Race(_) => Some(self.succeed(no, strand)),
             Act::Leave(what) => {
-                let opened = self.wait(no, strand, what, None, true).is_some();
-                if opened {
+                let opened = self.wait(no, strand, what, None, true);
+                if let Some(id) = opened {
                     let at = self.strand(no, strand).at;
+                    let left = (id, main_operation(act, strand, at));
+                    let body = self.life.bodies.get_mut(&no).expect("it acts");
+                    body.left.push(left);
                     self.arrive(no, strand, at + 1);
                 }
-                return opened;
+                return opened.is_some();
             }
             Act::Spawn(count) => self.spawn(no, strand, count),
             Act::Result(of) => Some(self.await_child(no, strand, of)),

@@ -145,6 +145,8 @@ pub(super) struct Commit {
     pub(super) touched: Vec<InstanceNo>,
     /// Those that began anew, as they were before.
     pub(super) anew: Vec<Truly>,
+    /// Those among them that did so by themselves, with other params.
+    pub(super) continued: Vec<InstanceNo>,
     /// Those that were deleted, as they were before.
     pub(super) gone: Vec<Truly>,
     pub(super) created: Vec<InstanceNo>,

@@ -24,6 +24,7 @@ mod outside;
 mod owners;
 mod plan;
 mod program;
+mod renewing;
 mod rules;
 mod said;
 mod sight;

@@ -89,6 +89,10 @@ pub(super) struct Program {
     pub(super) fails: bool,
     /// Whether an attempt that was given up outlives it.
     pub(super) lingers: bool,
+    /// How often it goes on as new before it ends.
+    pub(super) renewals: u32,
+    /// Whether it does so when its first strand is through, whatever the others are at.
+    pub(super) hasty: bool,
 }
 
 impl Program {
@@ -101,6 +105,8 @@ impl Program {
                 strands: vec![vec![Act::Step]],
                 fails: false,
                 lingers: sum.is_multiple_of(5),
+                renewals: u32::from(sum.is_multiple_of(7)),
+                hasty: false,
             };
         }
         let hash = |sum: u64, byte: u8| sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte);
@@ -113,6 +119,8 @@ impl Program {
             strands: strands.collect(),
             fails: dice.once_in(8),
             lingers: dice.once_in(5),
+            renewals: [0, 0, 0, 1, 2][dice.roll(5) as usize],
+            hasty: dice.once_in(2),
         }
     }
 

@@ -101,6 +101,8 @@ pub(super) struct Said {
     pub(super) quiet: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they ended, and how.
     pub(super) finished: FxHashSet<(InstanceNo, Incarnation, Status)>,
+    /// Bodies that said that they go on as new.
+    pub(super) continued: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they cannot go on.
     pub(super) blocked: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that run again from their history.
@@ -153,6 +155,9 @@ impl Said {
             }
             Submission::Said(by, Speech::Finish(status, ..)) => {
                 self.finished.insert((by.no, by.incarnation, *status));
+            }
+            Submission::Said(by, Speech::Continue(_)) => {
+                self.continued.insert((by.no, by.incarnation));
             }
             Submission::Said(by, Speech::Block(..)) => {
                 self.blocked.insert((by.no, by.incarnation));
@@ -285,6 +290,7 @@ impl Said {
         self.taken_up.clear();
         self.quiet.clear();
         self.finished.clear();
+        self.continued.clear();
         self.blocked.clear();
         self.replayed.clear();
         self.released.clear();

@@ -12,7 +12,7 @@ use crate::failure::at_fault;
 use crate::history::{Begun, Kind, Operation};
 use crate::ids::{InstanceNo, Seq};
 use crate::lifecycle::Status;
-use crate::submission::{Body, Child, Name, NewItem, Sent, Speech, Submission, Why};
+use crate::submission::{Body, Child, Continuation, Name, NewItem, Sent, Speech, Submission, Why};
 use crate::wait::{Source, Wait};
 
 /// The deadline of a wait without one.
@@ -180,6 +180,21 @@ impl World {
         let body = self.life.bodies.get_mut(&no).expect("it is there");
         body.over = true;
         let (by, lingers) = (body.by, body.program.lingers);
+        let run = body.run + 1;
+        if body.continues() {
+            let told = self.truth.said.told.get(&(no, by.incarnation));
+            let told = told.cloned().unwrap_or_default();
+            let (untold, passed) = self.life.bodies[&no].untold(&told);
+            let how = Continuation {
+                params: Some(b"more".as_slice().into()),
+                run,
+                limit: None,
+                untold,
+                passed,
+            };
+            self.submit(by.says(Speech::Continue(Box::new(how))));
+            return;
+        }
         let status = if body.program.fails {
             Status::Errored
         } else {

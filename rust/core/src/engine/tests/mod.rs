@@ -2,6 +2,7 @@
 
 mod afresh;
 mod code;
+mod continued;
 mod counted;
 mod elsewhere;
 mod ended;

@@ -8,7 +8,7 @@ use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::program::workflow;
 use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::Truth;
-use crate::history::{Operation, Record, Stored, Verdict as Said};
+use crate::history::{Kind, Operation, Record, Stored, Verdict as Said};
 use crate::ids::Seq;
 use crate::lifecycle::Status;
 use crate::note::{Data, Note};
@@ -23,6 +23,10 @@ fn is_own(id: &str) -> bool {
 
 pub(super) fn asked_for(truth: &Truth, op: &Op) -> Verdict {
     match op {
+        Op::Restart(no, by, to) if to.params.is_some() => {
+            let asked = truth.said.continued.contains(&(*no, *by));
+            holds!(asked, "its body did not say so: {op:?}");
+        }
         Op::Restart(no, ..) => {
             let asked = truth.all.get(no).map(|it| it.key.0);
             let asked = asked.is_some_and(|it| truth.said.restarted.contains(&it));
@@ -42,12 +46,21 @@ pub(super) fn asked_for(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
-/// One that ran has its slot all the time: the next that is said of it is that it runs.
+/// One that ran has its slot all the time: the next that is said of it is that it runs, or that it is
+/// paused, if it was to be and went on as new.
 pub(super) fn keeps_its_slot(truth: &Truth, op: &Op) -> Verdict {
     if let Op::Status(no, _, to) = op {
         let between = truth.all.get(no);
         let between = between.filter(|it| it.holds && it.status == Status::Queued);
-        let runs = to.status == Status::Running;
+        let before = truth.commit.anew.iter().find(|it| it.no == *no);
+        let before = before.filter(|_| truth.commit.continued.contains(no));
+        let was_to_pause = before.is_some_and(|it| it.status == Status::WaitingForPause);
+        let next = if was_to_pause {
+            Status::Paused
+        } else {
+            Status::Running
+        };
+        let runs = to.status == next;
         holds!(between.is_none() || runs, "it had a slot: {op:?}");
     }
     Ok(())
@@ -116,7 +129,9 @@ fn left(truth: &Truth, before: &Truly, from: &From) -> Option<(Vec<Seq>, Vec<Rec
         .and_then(|it| truth.said.faults.get(it));
     let faults = faults.unwrap_or(&none);
     let stays = |it: &Record| match from {
+        _ if it.begins_run() => true,
         From::Start => false,
+        From::Operation(of) if of.kind == Kind::Continue => false,
         From::Operation(of) => began_before(&before.history, &it.operation, of),
         From::Failed => !faults.contains(&it.operation),
     };
@@ -159,8 +174,25 @@ fn wanted<'a>(truth: &'a Truth, of: &Truly) -> Option<&'a From> {
         })
 }
 
+/// One that goes on as new has nothing of its history but which run it is.
+fn renewed(before: &Truly, it: &Truly) -> Verdict {
+    let run = |it: &Truly| {
+        let first = it.history.first().filter(|it| it.record.begins_run());
+        first.map_or(1, |it| it.record.operation.count)
+    };
+    let right = it.history.len() == 1 && run(it) == run(before) + 1;
+    holds!(right, "that is no new run: {it:?}, it was {before:?}");
+    Ok(())
+}
+
 pub(super) fn rewound(truth: &Truth) -> Verdict {
     for before in &truth.commit.anew {
+        if truth.commit.continued.contains(&before.no) {
+            if let Some(it) = truth.all.get(&before.no) {
+                renewed(before, it)?;
+            }
+            continue;
+        }
         let (Some(from), Some(it)) = (wanted(truth, before), truth.all.get(&before.no)) else {
             return Err(format!("who wanted that is not in the audit: {before:?}"));
         };
@@ -188,7 +220,13 @@ pub(super) fn events_are_back(truth: &Truth) -> Verdict {
             continue;
         };
         for (event, taker) in before.consumed.iter().filter(|_| !it.status.is_final()) {
-            let kept = it.outcomes.contains_key(taker);
+            let told = truth.said.told.get(&(before.no, before.incarnation));
+            // L15: what its body was told of is over, and nothing else.
+            let kept = if truth.commit.continued.contains(&before.no) {
+                told.is_some_and(|it| it.contains(taker))
+            } else {
+                it.outcomes.contains_key(taker)
+            };
             let back = it.events.iter().any(|it| it.id == *event);
             holds!(
                 kept != back,
@@ -218,7 +256,8 @@ pub(super) fn no_child_of_erased(truth: &Truth) -> Verdict {
         let kept: FxHashSet<_> = parent.fruits.values().copied().collect();
         let children = truth.all.values().filter(|it| it.parent == Some(parent.no));
         for child in children.filter(|it| it.called && !kept.contains(&it.no)) {
-            let right = child.status.is_final() && !is_own(&child.id);
+            let continued = truth.commit.continued.contains(&parent.no);
+            let right = child.status.is_final() && (continued || !is_own(&child.id));
             holds!(right, "nothing of {parent:?} called it: {child:?}");
         }
         for child in &kept {

@@ -27,6 +27,7 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
     let body = (it.no, it.incarnation);
     let leaves = [&said.replayed, &said.left, &said.blocked];
     let leaves = leaves.iter().any(|it| it.contains(&body));
+    let leaves = leaves || truth.commit.continued.contains(&no);
     let runs = match it.status {
         Status::Running | Status::WaitingForPause | Status::Blocked => true,
         Status::Queued => leaves,
@@ -190,6 +191,8 @@ pub(super) fn interrupted(truth: &Truth, note: &Note) -> Verdict {
 }
 
 pub(super) fn durable(truth: &Truth, note: &Note) -> Verdict {
+    // What a run is still told that this commit ended: its body has left, and nothing of it counts.
+    let is_over = |no| truth.commit.continued.contains(no);
     match note {
         Note::Done { tickets, .. } => {
             for ticket in tickets {
@@ -198,11 +201,13 @@ pub(super) fn durable(truth: &Truth, note: &Note) -> Verdict {
                     return Err(format!("ticket {ticket} is no record: {asked:?}"));
                 };
                 let it = &truth.all[&by.no];
-                let recorded =
-                    it.outcomes.contains_key(operation) || it.attempts.contains_key(operation);
+                let recorded = it.outcomes.contains_key(operation)
+                    || it.attempts.contains_key(operation)
+                    || is_over(&by.no);
                 holds!(recorded, "{operation:?} is not recorded: {it:?}");
             }
         }
+        Note::Settled(it) if is_over(&it.no) => {}
         Note::Settled(it) => return settled(truth, it),
         Note::Reply { ticket, code, data } => {
             if let Some(asked) = truth.said.tickets.get(ticket) {
