@@ -1073,9 +1073,9 @@ class Core(Calls):
         incarnation: int,
         params: bytes | None,
         run: int,
-        limit: Identity | None,
-        untold: list[int],
-        passed: list[int],
+        limit: tuple[Kind, str, str, str | None, int] | None,
+        untold: Sequence[int],
+        passed: Sequence[int],
     ) -> None:
         """The body has left, nothing of it runs any more, and this is the last that is said for it:
         in one commit the instance begins anew, under another incarnation, with these params (None:

@@ -1,5 +1,5 @@
-"""How an instance comes to go on as new (L15): its body has left memory, what still runs of it ends,
-and then the core hears of it.
+"""How an instance comes to go on as new (L15): its body has left memory, what still runs of it
+ends, and then the core hears of it.
 
 So no attempt of one run is under way while the next one runs. Until that is durable the instance is
 where it was: whoever replays it comes to the same place.

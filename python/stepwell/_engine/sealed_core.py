@@ -239,9 +239,7 @@ class SealedCore:
         self._core.paused(no, incarnation)
         self._bodies.pop(no, None)
 
-    def continue_as_new(
-        self, no: int, incarnation: int, params: bytes | None, *more: Any
-    ) -> None:
+    def continue_as_new(self, no: int, incarnation: int, params: bytes | None, *more: Any) -> None:
         """See `Core.continue_as_new`."""
         params = self._sealer.seal(self._whose(no), PARAMS, params)
         self._core.continue_as_new(no, incarnation, params, *more)
