@@ -99,6 +99,8 @@ async def one(step: Step, number: int, what: str, *details: Any) -> Any:
             return step.instance.attributes.get("n")
         case "call":
             return await step.call(line, details[0], id=f"{step.instance.id}.{number}")
+        case "new":
+            await step.continue_as_new(details[0])
         case "bug":
             passed = (str(step.uuid()), number)
             if stage.has_bug and passed not in stage.passed:

@@ -80,6 +80,7 @@ class Made:
     paused: int | None = None
     draw: int = 0
     """A new one stands for other keys."""
+    run: int = 1
 
     def what(self, number: int) -> tuple[str, str]:
         """What history calls something of its script."""
@@ -95,7 +96,7 @@ class Made:
 
     def history(self) -> list[tuple[str, str, int, int, str]]:
         """What its history says."""
-        lines = []
+        lines = [("continue_as_new", "run", self.run, 0, "done")] if self.run > 1 else []
         for number, it in enumerate([*self.done, *([self.open] if self.open else [])]):
             for attempt, status in it.lines:
                 if status not in ("waiting", "running") or self.status not in FINAL:
@@ -208,12 +209,22 @@ class Model:
                 self._done(it, Done(it.n, [(0, "done")], before=before))
             case "call":
                 self._call(it, details[0])
+            case "new":
+                self._renew(it, details[0])
             case "bug" if self.has_bug and (it.draw, number) not in self.passed:
                 it.open = None
                 self._fail(it, None, "RuntimeError")
             case "bug":
                 self.passed.add((it.draw, number))
                 self._done(it, Done("no bug", []))
+
+    def _renew(self, it: Made, script: list[Any]) -> None:
+        """It goes on as new, with another script."""
+        self.draws += 1
+        it.script, it.done, it.open, it.draw = script, [], None, self.draws
+        it.first_n = it.n
+        it.run += 1
+        it.decisions.clear()  # as when it is restarted
 
     def hold(self, it: Made) -> None:
         """An attempt of a step begins that ends when it is let go."""

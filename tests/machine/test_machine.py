@@ -45,12 +45,18 @@ SIMPLE = st.one_of(
     st.tuples(st.just("approval"), st.sampled_from([65, 6_000])).map(list),
     st.tuples(st.just("attribute"), st.integers(1, 3)).map(list),
 )
-SCRIPTS = st.lists(
-    st.one_of(
-        SIMPLE, st.tuples(st.just("call"), st.lists(SIMPLE, min_size=1, max_size=3)).map(list)
+RUN = st.lists(SIMPLE, min_size=1, max_size=3)
+RENEWED = st.tuples(RUN, RUN, st.booleans()).map(
+    lambda it: [*it[0], ["new", [*it[1], ["new", it[0]]] if it[2] else it[1]]]
+)
+"""Some that go on as new, once or twice."""
+SCRIPTS = st.one_of(
+    st.lists(
+        st.one_of(SIMPLE, st.tuples(st.just("call"), RUN).map(list)),
+        min_size=1,
+        max_size=5,
     ),
-    min_size=1,
-    max_size=5,
+    RENEWED,
 )
 
 
@@ -151,7 +157,7 @@ class Lifecycle(RuleBasedStateMachine):
         step = data.draw(
             st.sampled_from([None, "failed", *range(len(it.script) if it else 0)]), "step"
         )
-        if it is not None and isinstance(step, int) and it.script[step][0] == "bug":
+        if it is not None and isinstance(step, int) and it.script[step][0] in ("bug", "new"):
             return
         ref: Any = step
         if it is not None and isinstance(step, int):
