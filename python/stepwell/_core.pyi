@@ -1091,3 +1091,87 @@ class Core(Calls):
     def replay(self, no: int, incarnation: int) -> None:
         """The body was unwound to stop an attempt: the instance gives its slot back and is queued,
         to run again from its history."""
+
+@final
+class StoreFile:
+    """A store that is looked at, whoever owns it, and stays as it is: nothing is written, and no
+    file comes to lie beside it. The calls are the "slow reads" of `Core` and what it has in memory,
+    with the same arguments; each returns at once what comes there with the REPLY, and may take
+    seconds, without the GIL. Each opens the store and closes it again.
+
+    If no engine owns it, nothing is locked; what changes while it is read, because an engine opens,
+    is read anew. Instances are as they are stored: one that ran when its engine was killed is
+    running. Counted as STARTING is whoever is queued and not held up by anything but that no engine
+    runs. Where there is no store, the answer is empty, and `seen` says so.
+
+    Raises CoreError from each call: "version", another version of the schema, also an older one;
+    "corrupt"; "failed", it cannot be read; "invalid", the path cannot be one of a file."""
+
+    def __new__(cls, store: str) -> StoreFile:
+        """Opens nothing."""
+    def seen(self) -> tuple[tuple[int, str] | None, int | None, bool] | None:
+        """Of the last answer: ((process, name) of the engine that owns the store, or None; when
+        something was recorded last; whether the last engine ended in order). None: there is no
+        store."""
+    def names(self) -> list[tuple[str, str, str]]:
+        """(namespace, workflow, version) of whatever was created, in that order."""
+    def counts(self, namespace: str | None, workflow: str | None) -> list[tuple[int, int]]: ...
+    def versions(
+        self, namespace: str | None, workflow: str | None
+    ) -> list[tuple[str, str, list[int]]]: ...
+    def reasons(
+        self, namespace: str | None, workflow: str | None
+    ) -> Sequence[tuple[object, ...]]: ...
+    def find(
+        self, namespace: str, workflow: str, id: str, payloads: bool
+    ) -> tuple[object, ...] | None: ...
+    def list(
+        self,
+        namespace: str | None,
+        workflow: str | None,
+        statuses: Sequence[int],
+        version: str | None,
+        reason: tuple[str, tuple[int | None, str | None, str | None] | None] | None,
+        parent: tuple[str | None, str] | None,
+        created_after: int | None,
+        created_before: int | None,
+        beyond: int | None,
+        newest_first: bool,
+        limit: int,
+        attributes: Sequence[tuple[str, bytes]] = ...,
+        id_prefix: str | None = None,
+        budget: int | None = None,
+        schedule: str | None = None,
+    ) -> tuple[Sequence[Row], tuple[int, int] | None]: ...
+    def history(self, no: int) -> tuple[Row, Sequence[Record]] | None: ...
+    def approvals(
+        self,
+        namespace: str | None,
+        workflow: str | None,
+        status: int | None,
+        beyond: int | None,
+        limit: int,
+        budget: int | None,
+    ) -> tuple[Sequence[tuple[object, ...]], int | None]: ...
+    def bulks(
+        self,
+        namespace: str | None,
+        number: int | None,
+        open: bool,
+        beyond: int | None,
+        limit: int,
+    ) -> Sequence[tuple[object, ...]]: ...
+    def audit(
+        self,
+        namespace: str,
+        workflow: str | None,
+        id: str | None,
+        beyond: int | None,
+        limit: int,
+    ) -> tuple[Sequence[tuple[object, ...]], int | None]: ...
+    def schedules(
+        self, namespace: str | None, id: str | None, beyond: int, limit: int
+    ) -> Sequence[tuple[object, ...]]: ...
+    def firings(
+        self, schedule: int, beyond: int | None, limit: int
+    ) -> Sequence[tuple[object, ...]]: ...

@@ -386,6 +386,39 @@ class Change(NamedTuple):
     at: datetime
 
 
+class Source(NamedTuple):
+    """Where an answer came from that a client gave. As text, one sentence.
+
+    Attributes:
+        place: "engine"; or "file": no engine answered, and the store itself was read.
+        recorded_at: Of a file: when something was recorded in it last; None: nothing ever was.
+        ended_well: Of a file: whether its last engine ended in order. If not, what it had running
+            is shown as it was then.
+        process: Of a file: the process whose engine has it and does not answer; None: none has it.
+    """
+
+    place: Literal["engine", "file"]
+    recorded_at: datetime | None = None
+    ended_well: bool | None = None
+    process: int | None = None
+
+    def __str__(self) -> str:
+        if self.place == "engine":
+            return "The engine answered."
+        at = (
+            "nothing was ever recorded in it"
+            if self.recorded_at is None
+            else f"what it recorded last is of {self.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        if self.process is not None:
+            return (
+                f"Read from the file: the engine that has it (process {self.process}) does not "
+                f"answer; {at}."
+            )
+        end = "" if self.ended_well else ", and its last engine was cut short"
+        return f"Read from the file: no engine has it; {at}{end}."
+
+
 @dataclass(frozen=True, slots=True)
 class StepRef:
     """Names one operation of an instance."""

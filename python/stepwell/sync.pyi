@@ -70,6 +70,7 @@ from stepwell import RestartPreview as RestartPreview
 from stepwell import Retention as Retention
 from stepwell import Retry as Retry
 from stepwell import SlotHolder as SlotHolder
+from stepwell import Source as Source
 from stepwell import Started as Started
 from stepwell import Status as Status
 from stepwell import Step as Step
@@ -1953,6 +1954,11 @@ class Client(_ClientTenant):
     something is done once all the same, for each call has an id of its own. A name of a workflow
     gives plain data; a `Workflow` object gives its types.
 
+    As long as no engine answers, what only looks (`get`, `list`, `count`, `reasons`, `versions`,
+    `audit`, `schedules`; status, history, explanation and export of an instance, and its result
+    once it has one; lists of approvals and bulk operations) is answered from the store's file,
+    which stays as it is; `source` says so.
+
     Args:
         store: Path of the engine's store.
         timeout: So long a call waits for an engine that is away.
@@ -1973,6 +1979,11 @@ class Client(_ClientTenant):
         namespace: str = "default",
         telemetry: Telemetry | None = None,
     ) -> None: ...
+    @property
+    def source(self) -> Source | None:
+        """Where the last answer came from: the engine, or the store's file, and how old that is;
+        None: there was none yet."""
+
     def namespace(self, name: str) -> ClientNamespace:
         """Returns a namespace of the engine: instances, ids and limits of its own.
 
@@ -2110,6 +2121,7 @@ __all__ = [
     "Retry",
     "Schedule",
     "SlotHolder",
+    "Source",
     "Started",
     "Status",
     "Step",

@@ -16,7 +16,7 @@ from .._engine.desk import Desk
 from .._engine.tenant import Tenant
 from .._errors import InvalidConfig, InvalidState
 from .._steps.workflow import Workflow, name_sought
-from .._types import EngineStatistics, Limits
+from .._types import EngineStatistics, Limits, Source
 from .._values import names
 from .._values.durations import Duration, to_us
 
@@ -62,6 +62,11 @@ class Client(ClientTenant):
     may restart meanwhile: calls wait for it, and are asked again by themselves; what changes
     something is done once all the same, for each call has an id of its own. A name of a workflow
     gives plain data; a `Workflow` object gives its types.
+
+    As long as no engine answers, what only looks (`get`, `list`, `count`, `reasons`, `versions`,
+    `audit`, `schedules`; status, history, explanation and export of an instance, and its result
+    once it has one; lists of approvals and bulk operations) is answered from the store's file,
+    which stays as it is; `source` says so.
 
     Args:
         store: Path of the engine's store.
@@ -133,6 +138,12 @@ class Client(ClientTenant):
         trace: TracebackType | None,
     ) -> None:
         await self._link.close()
+
+    @property
+    def source(self) -> Source | None:
+        """Where the last answer came from: the engine, or the store's file, and how old that is;
+        None: there was none yet."""
+        return self._link.source
 
     def namespace(self, name: str) -> ClientNamespace:
         """Returns a namespace of the engine: instances, ids and limits of its own.

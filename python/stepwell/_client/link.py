@@ -1,15 +1,18 @@
 """The link to the engine of a store: one connection at a time, made when somebody asks, and made
 anew when it is lost.
 
-An engine may be away for a while: it restarts, or was killed. Whoever asks meanwhile waits, up to
-the client's timeout, and is told `NoEngine` then. Whoever did not hear an answer asks again by
-itself: each call that changes something has an id, under which an engine does it once.
+An engine may be away for a while: it restarts, or was killed. What only reads is then answered from
+the store's file (`file_desk`), which is never asked while an engine answers. Whoever asks for
+something else waits, up to the client's timeout, and is told `NoEngine` then. Whoever did not hear
+an answer asks again by itself: each call that changes something has an id, under which an engine
+does it once.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,9 +20,13 @@ import trio
 from .._engine.config import check_thread
 from .._engine.frames import ANSWER, BEGUN, FRAME_MAX, BadFrame
 from .._engine.socket_path import socket_path
+from .._engine.stored import NotThere
 from .._engine.wire import Garbled, unpacked_error
 from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
+from .._log import log
+from .._types import Source
 from .connection import Asked, Connection, Lost, open_connection
+from .file_desk import ANSWERS, FileDesk
 from .remote_code import RemoteCode
 
 if TYPE_CHECKING:
@@ -35,14 +42,22 @@ _NOT_REPEATED = ("backup", "drain", "reshard")
 """What is of the whole engine has no id that is kept."""
 
 
+class Away(Exception):
+    """No engine is there, and the file can be asked."""
+
+
 class Patience:
     """How long one call has waited for an engine: as long as none answers.
+
+    Attributes:
+        has_file: Whether the file may know the answer, so that nothing is waited for.
 
     Raises:
         NoEngine: From `wait`, when that was too long.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, has_file: bool = False) -> None:
+        self.has_file = has_file
         self._seconds, self._store, self._link = link.timeout, link.store, link
         self._until: float | None = None
         self._wait = _FIRST_WAIT
@@ -77,6 +92,7 @@ class Link:
     Attributes:
         entered_by: How a client is entered, for messages.
         made: Set when a connection is made; another one is waited for with another event.
+        source: Where the last answer came from; None: there was none yet.
     """
 
     def __init__(self, store: str, timeout: float) -> None:
@@ -87,6 +103,7 @@ class Link:
         self._code: tuple[Connection, RemoteCode] | None = None
         self._connecting = trio.Lock()
         self.made = trio.Event()
+        self.source: Source | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._process = 0
         self._is_closed = False
@@ -147,6 +164,15 @@ class Link:
             )
         return self._code[1]
 
+    async def readers(self) -> RemoteCode:
+        """Returns the code that the engine has; without one, what is known of it in the file."""
+        try:
+            await self._connected(Patience(self, has_file=True))
+        except Away:
+            with suppress(NotThere):
+                return await FileDesk(self.store).readers()
+        return await self.registry()
+
     async def call(self, call: Call, args: list[Any]) -> Any:
         """Makes a call, and returns its answer.
 
@@ -156,7 +182,7 @@ class Link:
             StepwellError: What the engine answers.
         """
         packed = call.packed(args)
-        patience = Patience(self)
+        patience = Patience(self, has_file=call.name in ANSWERS)
         key = secrets.token_bytes(16) if call.changes else None
         asked_at: float | None = None
         while True:
@@ -164,6 +190,15 @@ class Link:
                 connection = await self._connected(patience)
                 asked_at = asked_at or trio.current_time()
                 kind, value = await self._asked(connection, call.name, packed, key)
+            except Away:
+                desk = FileDesk(self.store)
+                try:
+                    answer = await desk.answer(call, args)
+                except NotThere:
+                    patience.has_file = False  # it is waited for an engine, who may know
+                    continue
+                self._told_by(desk.source)
+                return answer
             except Lost as why:
                 if call.changes and self._is_too_late(call.name, asked_at):
                     raise self._unknown(call.name) from None
@@ -174,12 +209,22 @@ class Link:
                     raise self._unknown(call.name) from None
                 raise
             if kind == ANSWER:
+                self._told_by(Source("engine"))
                 return _understood(call.answer.unpack, value)
             error = _understood(unpacked_error, value)
             if not isinstance(error, EngineClosed):
+                self._told_by(Source("engine"))
                 raise error
             await patience.wait(error)  # it ends, and did nothing; another one may come
             asked_at = None
+
+    def _told_by(self, source: Source) -> None:
+        """Remembers where the last answer came from, and says so when that is the file."""
+        before, self.source = self.source, source
+        if source.place == "file" and (before is None or before.place == "engine"):
+            log.warning("%s: %s", self.store, source)
+        elif source.place == "engine" and before is not None and before.place == "file":
+            log.info("%s: the engine answers again", self.store)
 
     async def _waited(self, patience: Patience, why: Lost, call: Call) -> None:
         try:
@@ -281,6 +326,8 @@ class Link:
                     self.made = trio.Event()
                     trio.lowlevel.spawn_system_task(made.run)
                     continue
+            if patience.has_file:
+                raise Away
             await patience.wait(why)
 
 

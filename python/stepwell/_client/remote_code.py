@@ -48,6 +48,22 @@ class RemoteCode(Registry):
         return workflow if isinstance(workflow, Workflow) else super().known(workflow)
 
 
+class StoredCode(RemoteCode):
+    """The code with which the instances in a store were created, as far as names go. Nobody has it
+    here, so values are plain data but for who has a `Workflow`."""
+
+    def __init__(self, versions: Iterable[tuple[str, str]]) -> None:
+        super().__init__((*it, True, None) for it in versions)
+
+    def version(self, name: str, version: str) -> Workflow[Any, Any] | None:
+        """None: no engine has it."""
+        return None
+
+    def registered(self, workflow: Any) -> Workflow[Any, Any]:
+        """Any `Workflow` will do."""
+        return workflow if isinstance(workflow, Workflow) else super().registered(workflow)
+
+
 def _stand_in(
     name: str, version: str, takes_params: bool, default: bytes | None
 ) -> Workflow[Any, Any]:

@@ -95,6 +95,9 @@ class _RemoteDesk:
     async def registry(self) -> Registry:
         return await self._link.registry()
 
+    async def readers(self) -> Registry:
+        return await self._link.readers()
+
 
 def remote_desk(link: Link) -> Desk:
     """Returns the desk of the engine at the other end of a link."""

@@ -236,6 +236,11 @@ class Desk(Protocol):
         """Returns the code there is."""
         ...
 
+    async def readers(self) -> Registry:
+        """The same, for whoever only looks: it says how values are read, and what is known by
+        name."""
+        ...
+
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         """Returns how many bytes a value may have that is handed over."""
         ...

@@ -6,6 +6,7 @@ memory, from `_operations.standing`. Nothing in here asks the core anything.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .._body import diagnosis
@@ -96,21 +97,21 @@ def of_place(
     return Explanation(ExplanationCode.QUEUED, text, since, details={"ahead": ahead})
 
 
-def of_resting(look: Look, code: Registry) -> Explanation:
-    """Says why an instance is where it is that neither runs nor waits."""
+def of_resting(look: Look, code: Registry | None) -> Explanation:
+    """Says why an instance is where it is that neither runs nor waits; without code, nothing of
+    that."""
     status, since, who, error = look.status, from_us(look.updated_at), _who(look), error_in(look)
     if status not in (Status.PAUSED, Status.BLOCKED):
         text = f"{who} is {status.value.replace('_', ' ')}" + (f": {error}" if error else ".")
         if status is Status.ERRORED:
             text = text.rstrip(".") + _AGAIN
         return Explanation(ExplanationCode(status), text, since)
-    missing = (
-        f'version "{look.version}" of "{look.workflow}" is not registered with this engine '
-        f"(registered: {code.instead_of(look.workflow)})"
-    )
+    missing = f'version "{look.version}" of "{look.workflow}" is not registered with this engine'
+    if code is not None:
+        missing += f" (registered: {code.instead_of(look.workflow)})"
     needed = (
         f" Before it can go on, its code is needed too: {missing}."
-        if code.version(look.workflow, look.version) is None
+        if code is not None and code.version(look.workflow, look.version) is None
         else ""
     )
     if status is Status.PAUSED:
@@ -167,8 +168,10 @@ def with_undoing(told: Explanation, undo: UndoStatus | None) -> Explanation:
             f"Of its steps {undo.done:,}{many} were undone; the undo of {step} gave up ({why}), "
             "and what began before it is not undone."
         )
+    error = None if undo.error is None else asdict(undo.error)
     return told._replace(
-        text=f"{told.text.rstrip('.')}. {text}", details={**told.details, "undo": undo._asdict()}
+        text=f"{told.text.rstrip('.')}. {text}",
+        details={**told.details, "undo": undo._asdict() | {"error": error}},
     )
 
 
@@ -186,19 +189,23 @@ def of_waiting(look: Look, records: list[Recorded], runner: Life | None) -> Expl
 
 
 def of_running(
-    look: Look, records: list[Recorded], runner: Life | None, driver: Driver
+    look: Look, records: list[Recorded], runner: Life | None, driver: Driver | None
 ) -> Explanation:
-    """Says what an instance is at that has a slot."""
+    """Says what an instance is at that has a slot; without a driver, what is stored of that."""
     known = [] if runner is None else standing.of(runner)
-    steps = [step for step in known if step.state != ENDED] + standing.left(
-        driver.borrowed, look.no, runner
-    )
-    texts = [_step(step, driver.borrowed) for step in steps]
+    steps, texts = [], list[str]()
+    if driver is not None:
+        steps = [step for step in known if step.state != ENDED] + standing.left(
+            driver.borrowed, look.no, runner
+        )
+        texts = [_step(step, driver.borrowed) for step in steps]
     if look.status is Status.RUNNING:
         texts += [f"it waits for {_wait(wait, records, runner)}" for wait in look.open_waits]
     elif look.open_waits:
         texts.append("what it waits for stands still")
-    if of_body := _absent(look, driver) if runner is None else _leaving(runner):
+    if driver is None:
+        texts.append("what its body was at is not stored")
+    elif of_body := _absent(look, driver) if runner is None else _leaving(runner):
         texts.append(of_body)
     elif runner is not None and not texts:
         texts += _where(runner, known)
@@ -247,6 +254,20 @@ def _where(runner: Life, known: list[Standing]) -> list[str]:
         ]
     where = diagnosis.standing(runner)
     return [f"its body is at {where}"] if where else []
+
+
+def of_stored(look: Look, records: list[Recorded], now: int) -> Explanation:
+    """Says why an instance is where it is as far as its store says that, without its engine."""
+    if look.status in (Status.RUNNING, Status.WAITING_FOR_PAUSE):
+        return of_running(look, records, None, None)
+    if look.status is Status.WAITING:
+        return of_waiting(look, records, None)
+    if look.status is not Status.QUEUED:
+        return of_resting(look, None)
+    text = f"{_who(look)} is queued."
+    return of_queued(look, now) or Explanation(
+        ExplanationCode.QUEUED, text, from_us(look.updated_at)
+    )
 
 
 def in_its_engine(told: Explanation, driver: Driver) -> Explanation:
@@ -338,7 +359,12 @@ def _sought(look: Look) -> dict[str, Any]:
 def _children(waits: list[Wait]) -> dict[str, Any]:
     children = [it for it in (wait.child for wait in waits) if it is not None]
     told = [
-        {"workflow": it.workflow, "id": it.id, "status": STATUSES[it.code], "reason": it.reason}
+        {
+            "workflow": it.workflow,
+            "id": it.id,
+            "status": STATUSES[it.code].value,
+            "reason": it.reason,
+        }
         for it in children
     ]
     return {"children": told} if told else {}

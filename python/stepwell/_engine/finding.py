@@ -64,7 +64,7 @@ class Finds:
             EngineClosed: The engine is not open.
         """
         self._desk.check("engine.get")
-        code = await self._desk.registry()
+        code = await self._desk.readers()
         target = code.known(workflow)
         found = await self._desk.find(
             Who(self._namespace, target.name, names.instance_id(id)), payloads=False
@@ -135,7 +135,7 @@ class Finds:
             else []
         )
         if isinstance(workflow, Workflow):
-            workflow = (await self._desk.registry()).registered(workflow)
+            workflow = (await self._desk.readers()).registered(workflow)
         why = counted.sought(reason, workflow, version)
         name = await self._known(why.workflow)
         asked = (
@@ -290,7 +290,7 @@ class Finds:
         """
         self._desk.check("engine.versions")
         await checkpoint()  # a program that asks in a loop lets the engine go on
-        name, code = await self._known(workflow), await self._desk.registry()
+        name, code = await self._known(workflow), await self._desk.readers()
         counts = {
             (of, version): states
             for of, version, states in await self._desk.versions(self._namespace, name)
@@ -332,7 +332,7 @@ class Finds:
     async def _known(self, workflow: Workflow[Any, Any] | str | None) -> str | None:
         """Returns a workflow's name, with code or without; one that neither the engine nor its
         store has is a slip of the pen."""
-        name, code = name_sought(workflow), await self._desk.registry()
+        name, code = name_sought(workflow), await self._desk.readers()
         if name is not None and name not in code and not await self._desk.counts(None, name):
             raise InvalidConfig(
                 f'no workflow "{name}" is registered with this engine, and its store has no '

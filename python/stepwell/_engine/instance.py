@@ -130,7 +130,7 @@ class Instance(Generic[R_co]):
 
     async def _read_by(self, version: str) -> Workflow[Any, Any]:
         if self._reader is None:
-            self._reader = (await self._desk.registry()).reader(self.workflow, version)
+            self._reader = (await self._desk.readers()).reader(self.workflow, version)
         return self._reader
 
     def _output(self, payload: bytes | None) -> R_co:

@@ -18,36 +18,28 @@ from .._types import (
     EngineStatistics,
     Explanation,
     Limits,
-    ReasonCount,
     RestartPreview,
     Status,
     StepRecord,
-    UndoStatus,
 )
-from . import answers, explanation, exported, history, rewinding, statistics
-from .answers import unreadable_bulk
+from . import explanation, history, rewinding, statistics
 from .at_fault import at_fault
 from .desk import (
-    LOOKED_AT_MAX,
-    Audited,
-    BulkRow,
     By,
     Code,
     Ended,
-    Found,
     Made,
     Memory,
     NewItem,
     Order,
-    Query,
     Reached,
-    Request,
     Set,
     Who,
 )
 from .draining import DRAINED
 from .following import Changes, Following, Updates
 from .look import Look
+from .reading import Reading
 from .requesting import Requesting
 from .resolving import as_secret_as
 from .rewinding import Beginning
@@ -55,6 +47,7 @@ from .rewinding import Beginning
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._core import Core
     from .driver import Driver
     from .host import Reply
     from .registry import Registry
@@ -94,7 +87,7 @@ class Door(Protocol):
         ...
 
 
-class OwnDesk:
+class OwnDesk(Reading):
     """See `Desk`."""
 
     def __init__(self, door: Door) -> None:
@@ -108,6 +101,10 @@ class OwnDesk:
     @property
     def code(self) -> Registry:
         return self._driver.code
+
+    @property
+    def _looks(self) -> Core:
+        return self._driver.core
 
     @property
     def _driver(self) -> Driver:
@@ -129,6 +126,8 @@ class OwnDesk:
 
     async def registry(self) -> Registry:
         return self._driver.code
+
+    readers = registry
 
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         return self.limits_of(namespace, workflow).value_bytes
@@ -174,25 +173,6 @@ class OwnDesk:
 
     # Looking.
 
-    async def find(self, who: Who, *, payloads: bool = True) -> Look:
-        driver = self._driver
-        row = await self._asked(who, driver.core.find, *who, payloads)
-        if row is None:
-            raise not_found(
-                who.workflow, who.id, who.namespace, without_code=who.workflow not in driver.code
-            )
-        return Look._make(row)
-
-    async def page(self, query: Query) -> Found[Look]:
-        it = query
-        of = Who(it.namespace, it.workflow or "", "")
-        rows, searched_to = await self._asked(
-            of, self._driver.core.list, it.namespace, it.workflow, it.states, it.version, it.reason,
-            it.parent, it.created_after, it.created_before, it.beyond, it.newest_first, it.limit,
-            it.attributes, it.id_prefix, LOOKED_AT_MAX, it.schedule,
-        )  # fmt: skip
-        return Found([Look._make(row) for row in rows], searched_to)
-
     async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         driver = self._driver
         workflow = driver.code.current(workflow)
@@ -207,35 +187,12 @@ class OwnDesk:
         a, b, c = leased
         return driver.core.statistics()["slots"], (a, b, c), rate
 
-    async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:
-        of = Who(namespace, workflow or "", "")
-        rows = await self._asked(of, self._driver.core.reasons, namespace, workflow)
-        return [answers.reason(*row) for row in rows]
-
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         runner = self._driver.runners.get(no)
         # before the look: what ends meanwhile is recorded in that
         running = [] if runner is None else standing.of(runner)
         look, records = await self.records(who, no)
         return history.lines(records, running, look.open_waits)
-
-    async def export(self, who: Who, no: int) -> dict[str, Any]:
-        look, records = await self.records(who, no)
-        whole = await self.find(who)  # that look has no payloads
-        if whole.no != no:
-            raise not_found(who.workflow, who.id, who.namespace)
-        look = look._replace(params=whole.params, result=whole.result, attributes=whole.attributes)
-        return exported.export(look, records)
-
-    async def undoing(self, who: Who, no: int) -> UndoStatus | None:
-        return answers.undoing_of(*await self.records(who, no))
-
-    async def records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
-        found = await self._asked(who, self._driver.core.history, no)
-        if found is None:
-            raise not_found(who.workflow, who.id, who.namespace)
-        row, records = found
-        return Look._make(row), [Recorded._make(it) for it in records]
 
     async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
         driver = self._driver
@@ -405,41 +362,11 @@ class OwnDesk:
     async def start_now(self, who: Who, by: By) -> None:
         await self._changed(who, self._driver.core.start_now, *who, by, only=_QUEUED)
 
-    async def approvals(
-        self,
-        namespace: str,
-        workflow: str | None,
-        status: int | None,
-        beyond: int | None,
-        limit: int,
-    ) -> Found[Request]:
-        rows, searched_to = await self._asked(
-            Who(namespace, workflow or "", ""), self._driver.core.approvals,
-            namespace, workflow, status, beyond, limit, LOOKED_AT_MAX,
-        )  # fmt: skip
-        at = None if searched_to is None else (searched_to, 0)
-        return Found([Request._make(row) for row in rows], at)
-
     async def decide(
         self, request: str, of: Who, name: str, *, approved: bool, decision: bytes, by: By
     ) -> bool:
         decide = self._driver.core.decide
         return bool(await self._changed(of, decide, request, *of, name, approved, decision, by))
-
-    async def audit(
-        self,
-        namespace: str,
-        workflow: str | None,
-        id: str | None,
-        beyond: int | None,
-        limit: int,
-    ) -> tuple[list[Audited], int | None]:
-        of = Who(namespace, workflow or "", id or "")
-        core = self._driver.core
-        rows, searched_to = await self._asked(
-            of, core.audit, namespace, workflow, id, beyond, limit
-        )
-        return [Audited._make(row) for row in rows], searched_to
 
     async def set_limits(
         self,
@@ -468,15 +395,6 @@ class OwnDesk:
         # one that was stopped did a part that nobody heard of
         [row] = await self.bulks(order.namespace, run.number, None, 1)
         return Ended(run.number, row.done, run.refused)
-
-    async def bulks(
-        self, namespace: str, number: int | None, beyond: int | None, limit: int
-    ) -> list[BulkRow]:
-        of = Who(namespace, "", "")
-        rows = await self._asked(
-            of, self._driver.core.bulks, namespace, number, False, beyond, limit
-        )
-        return [BulkRow._make(row) if len(row) > 2 else unreadable_bulk(*row) for row in rows]
 
     async def stop_bulk(self, number: int, by: By) -> None:
         reply: Reply = await self._driver.change(self._driver.core.stop_bulk, number, by)

@@ -9,7 +9,6 @@ decided with its instance. What waits for others to end is told of their end by 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._codes import error_of
@@ -18,6 +17,7 @@ from .._errors import EngineClosed, InvalidConfig, StepwellError
 from .._log import log
 from .._types import STATUSES
 from .desk import By, Who
+from .schedule_reading import ScheduleReading
 from .schedule_rows import FiringRow, Plan, ScheduleRow, Standing, Told, row_of
 from .schedule_times import instance_id
 from .schedule_turn import AT_ONCE, TRACKED_MAX, Turn, next_moment, turn
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .._steps.workflow import Workflow
     from .host import Host, Reply
 
-READ_AT_ONCE = 500
-"""Schedules that are read at a time."""
 FIRINGS_READ = 1_000
 """Firings that are read at a time."""
 BACKFILL_MAX = 1_000
@@ -44,7 +42,7 @@ class _Change(NamedTuple):
     plan: Plan | None = None
 
 
-class ScheduleRuns:
+class ScheduleRuns(ScheduleReading):
     """All schedules of one engine."""
 
     def __init__(self, host: Host) -> None:
@@ -55,6 +53,10 @@ class ScheduleRuns:
         """Those of whose instances somebody awaits the end."""
         self._warned: set[int] = set()
         self._opened = 0
+
+    @property
+    def _looks(self) -> Any:
+        return self._host.core
 
     def open(self) -> None:
         """The core is a new one: what was to fire before was missed."""
@@ -83,61 +85,15 @@ class ScheduleRuns:
 
     # What is stored.
 
-    async def all(self, namespace: str | None) -> list[ScheduleRow]:
-        """Returns all that can be read, in the order in which they were put; says which cannot."""
-        found: list[ScheduleRow] = []
-        beyond = 0
-        while True:
-            rows = await self._asked(
-                self._host.core.schedules, namespace, None, beyond, READ_AT_ONCE
-            )
-            for row in rows:
-                beyond = row[0]
-                if len(row) == 2:
-                    log.error("schedule %d cannot be read, and does not fire: %s", *row)
-                    continue
-                try:
-                    found.append(self._told(row))
-                except InvalidConfig as error:
-                    log.error("%s", error)
-            if len(rows) < READ_AT_ONCE:
-                return found
-
-    async def named(self, namespace: str, id: str) -> ScheduleRow:
-        """Returns one of them.
-
-        Raises:
-            InvalidConfig: There is none with this id.
-        """
-        row = await self._find(namespace, id)
-        if row is None:
-            raise InvalidConfig(
-                f"no schedule has the id {id!r}; engine.schedules() has those there are."
-            )
-        return row
-
     def _told(self, row: tuple[Any, ...]) -> ScheduleRow:
         it = row_of(row)
         plan = it.plan._replace(workflow=self._host.code.current(it.plan.workflow))
         it = it._replace(plan=plan)
         return it._replace(has_code=self._code(it) is not None)
 
-    async def _find(self, namespace: str, id: str) -> ScheduleRow | None:
-        rows = await self._asked(self._host.core.schedules, namespace, id, 0, 1)
-        return next((self._told(row) for row in rows if len(row) > 2), None)
-
     async def _numbered(self, number: int) -> ScheduleRow | None:
         rows = await self._asked(self._host.core.schedules, None, None, number - 1, 1)
         return next((self._told(it) for it in rows if it[0] == number and len(it) > 2), None)
-
-    async def firings(self, row: ScheduleRow, beyond: int | None, limit: int) -> list[FiringRow]:
-        """Returns what came of its times, the last decided first."""
-        rows = await self._asked(self._host.core.firings, row.number, beyond, limit)
-        unreadable = partial(FiringRow, at=0, until=None, decided_at=0, outcome="missed", id=None)
-        return [
-            FiringRow._make(it) if len(it) > 2 else unreadable(it[0], why=f"unreadable: {it[1]}")
-            for it in rows
-        ]
 
     # What somebody does.
 

@@ -12,6 +12,7 @@ mod body;
 mod codes;
 mod core;
 mod error;
+mod file;
 mod looks;
 mod notes;
 mod schedules;
@@ -25,5 +26,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     codes::add(module)?;
     module.add("CoreError", module.py().get_type::<error::CoreError>())?;
+    module.add_class::<file::StoreFile>()?;
     module.add_class::<Core>()
 }

@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::audit;
 use stepwell_core::bulk;
 use stepwell_core::lifecycle::Status;
-use stepwell_core::runtime::Question;
+use stepwell_core::runtime::{Parent, Question};
 use stepwell_core::store::{ApprovalFilter, Filter};
 use stepwell_core::wait::ApprovalStatus;
 
@@ -15,6 +15,28 @@ use crate::codes;
 use crate::core::Core;
 use crate::error::{invalid, unusable};
 use crate::notes;
+
+/// The instance by whose children is asked: its workflow, if that is known, and its id.
+pub(crate) type ParentArgument = (Option<String>, String);
+
+pub(crate) fn parent_named((workflow, id): ParentArgument) -> Parent {
+    (workflow.map(Into::into), id.into())
+}
+
+pub(crate) fn approval_status(code: u8) -> PyResult<ApprovalStatus> {
+    ApprovalStatus::from_code(code).ok_or_else(|| invalid("no approval has this status"))
+}
+
+/// Returns a filter for those in some states that have some attributes.
+pub(crate) fn some(statuses: Vec<u8>, attributes: Vec<(String, Vec<u8>)>) -> PyResult<Filter> {
+    let attributes = attributes.into_iter();
+    let statuses = statuses.into_iter().map(status);
+    Ok(Filter {
+        statuses: statuses.collect::<PyResult<_>>()?,
+        attributes: attributes.map(|(a, b)| (a.into(), b.into())).collect(),
+        ..Filter::default()
+    })
+}
 
 #[pymethods]
 impl Core {
@@ -169,7 +191,7 @@ impl Core {
         statuses: Vec<u8>,
         version: Option<&str>,
         reason: Option<WantedArgument>,
-        parent: Option<(Option<String>, String)>,
+        parent: Option<ParentArgument>,
         created_after: Option<i64>,
         created_before: Option<i64>,
         beyond: Option<u64>,
@@ -180,13 +202,10 @@ impl Core {
         budget: Option<u32>,
         schedule: Option<&str>,
     ) -> PyResult<u64> {
-        let parent = parent.map(|(workflow, id)| Box::new((workflow.map(Into::into), id.into())));
-        let attributes = attributes.into_iter();
-        let statuses = statuses.into_iter().map(status);
+        let parent = parent.map(|it| Box::new(parent_named(it)));
         let filter = Filter {
             namespace: namespace.map(Into::into),
             workflow: workflow.map(Into::into),
-            statuses: statuses.collect::<PyResult<_>>()?,
             version: version.map(Into::into),
             id_prefix: id_prefix.map(Into::into),
             schedule: schedule.map(Into::into),
@@ -195,9 +214,8 @@ impl Core {
             beyond,
             newest_first,
             limit,
-            attributes: attributes.map(|(a, b)| (a.into(), b.into())).collect(),
             budget,
-            ..Filter::default()
+            ..some(statuses, attributes)?
         };
         let wanted = reason.map(wanted).transpose()?;
         let asked = self.engine.list(filter, parent, wanted.as_ref());
@@ -218,9 +236,7 @@ impl Core {
         limit: u32,
         budget: Option<u32>,
     ) -> PyResult<u64> {
-        let status = status.map(|code| {
-            ApprovalStatus::from_code(code).ok_or_else(|| invalid("no approval has this status"))
-        });
+        let status = status.map(approval_status);
         self.ask(Question::Approvals(ApprovalFilter {
             namespace: namespace.map(Into::into),
             workflow: workflow.map(Into::into),

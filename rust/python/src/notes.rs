@@ -276,7 +276,8 @@ fn firing<'py>(py: Python<'py>, found: &Result<Firing, (u64, String)>) -> Any<'p
     }
 }
 
-fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
+/// Turns what a question is answered with into plain objects.
+pub(crate) fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
     match data {
         Data::Nothing
         | Data::Row(None)

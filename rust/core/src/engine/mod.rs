@@ -88,6 +88,8 @@ use reshard::Shards;
 use suspects::Suspects;
 use versions::Versions;
 
+pub(crate) use reasons::standing_of;
+
 /// What the engine is told when it opens.
 #[derive(Debug, Clone)]
 pub struct Config {

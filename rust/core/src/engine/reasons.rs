@@ -13,7 +13,7 @@ use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
 use crate::queue::Class;
 use crate::reasons::{Reason, Standing};
-use crate::store::{Error, Failed, Op};
+use crate::store::{Error, Failed, Op, Row};
 use crate::wait::{Source, Wait};
 
 /// What is said of an instance: a code, which step it is about, the class of the error, since when,
@@ -64,6 +64,74 @@ impl<'a> Cause<'a> {
     }
 }
 
+impl<'a> Cause<'a> {
+    /// What is said of an instance that is not queued. `why`: what a blocked one is blocked by.
+    fn at(
+        status: Status,
+        waits: &'a [Wait],
+        why: Option<(&'a str, Option<&'a str>, Option<&'a str>)>,
+        since: Micros,
+    ) -> Option<Self> {
+        let is_retry = |it: &&Wait| matches!(it.source, Source::Retry(_));
+        // One that waits for several things is counted by the step that fails, or by what it has
+        // waited for longest; a deadline is what it would not wait beyond.
+        let is_deadline = |it: &Wait| it.operation.kind == Kind::Deadline;
+        let first = waits.iter().filter(is_retry).min_by_key(|it| it.until);
+        let longest = || waits.iter().min_by_key(|it| (is_deadline(it), it.id));
+        match status {
+            Status::Blocked => {
+                let (code, step, error) = why?;
+                let plain = Self::plain(code, since);
+                Some(Self {
+                    step,
+                    error,
+                    ..plain
+                })
+            }
+            Status::Paused | Status::WaitingForPause => Some(Self::plain(codes::PAUSED, since)),
+            Status::Waiting => first.or_else(longest).map(Self::of),
+            Status::Running => first.map(Self::of),
+            Status::Queued | Status::Complete | Status::Errored | Status::Terminated => None,
+        }
+    }
+
+    fn standing(self, (workflow, version): (u32, u32), status: Status) -> Standing {
+        Standing {
+            workflow,
+            reason: Reason {
+                version,
+                status,
+                code: self.code.into(),
+                step: self.step.map(Into::into),
+                error: self.error.map(Into::into),
+            },
+            since: self.since,
+            next: self.next,
+        }
+    }
+}
+
+/// Returns where an instance is counted as it is stored, without an engine; nowhere, if nothing is
+/// to be said of it. `of`: workflow and version; `error`: the class of what it is blocked by.
+pub(crate) fn standing_of(
+    row: &Row,
+    of: (u32, u32),
+    waits: &[Wait],
+    error: Option<&str>,
+) -> Option<Standing> {
+    let said = match row.status {
+        Status::Queued if row.reason.as_deref() == Some(codes::HELD_BACK) => {
+            Cause::plain(codes::HELD_BACK, row.updated_at)
+        }
+        status => {
+            let code = row.reason.as_deref().unwrap_or(codes::CORRUPT);
+            let why = Some((code, row.step.as_deref(), error));
+            Cause::at(status, waits, why, row.updated_at)?
+        }
+    };
+    Some(said.standing(of, row.status))
+}
+
 impl Core {
     /// Returns the version of an instance that is queued, or more than that.
     pub(super) fn version_of(&self, workflow: u32, no: InstanceNo) -> u32 {
@@ -74,47 +142,19 @@ impl Core {
     /// Returns where an instance is counted; nowhere, if nothing is to be said of it.
     pub(super) fn reason_of(&self, no: InstanceNo) -> Option<Standing> {
         let live = self.live.get(&no)?;
-        let waits = live.mailbox.waits();
-        let is_retry = |it: &&Wait| matches!(it.source, Source::Retry(_));
-        let retries = waits.iter().filter(is_retry);
-        // One that waits for several things is counted by the step that fails, or by what it has
-        // waited for longest; a deadline is what it would not wait beyond.
-        let is_deadline = |it: &Wait| it.operation.kind == Kind::Deadline;
-        let first = retries.clone().min_by_key(|it| it.until);
         let said = match live.status {
-            Status::Blocked => {
-                let why = live.why.as_deref()?;
-                Cause {
-                    step: why.step.as_deref(),
-                    error: why.error.as_deref(),
-                    ..Cause::plain(&why.code, live.since)
-                }
-            }
-            Status::Paused | Status::WaitingForPause => Cause::plain(codes::PAUSED, live.since),
-            Status::Waiting => Cause::of(first.or_else(|| {
-                let longest = waits.iter().min_by_key(|it| (is_deadline(it), it.id));
-                longest
-            })?),
-            Status::Running => Cause::of(first?),
             Status::Queued if self.suspects.holds(live.recoveries, no) => {
                 Cause::plain(codes::HELD_BACK, live.since)
             }
             Status::Queued if live.class == Class::New => return None,
             Status::Queued => Cause::plain(codes::QUEUED, live.since),
-            Status::Complete | Status::Errored | Status::Terminated => return None,
+            status => {
+                let why = live.why.as_deref();
+                let why = why.map(|it| (&*it.code, it.step.as_deref(), it.error.as_deref()));
+                Cause::at(status, live.mailbox.waits(), why, live.since)?
+            }
         };
-        Some(Standing {
-            workflow: live.workflow,
-            reason: Reason {
-                version: live.version,
-                status: live.status,
-                code: said.code.into(),
-                step: said.step.map(Into::into),
-                error: said.error.map(Into::into),
-            },
-            since: said.since,
-            next: said.next,
-        })
+        Some(said.standing((live.workflow, live.version), live.status))
     }
 
     /// An instance ends with this error.

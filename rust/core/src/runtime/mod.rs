@@ -14,6 +14,7 @@ mod inbox;
 pub(crate) mod loader;
 mod meter;
 mod nap;
+mod onlooking;
 mod outbox;
 mod outlast;
 pub(crate) mod questions;
@@ -33,6 +34,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use figures::OfWorkflow;
 pub use inbox::Refused;
+pub use onlooking::{Seen, Sight, StoreFile};
 pub use questions::{Parent, Question};
 
 use crate::clock::Clock;

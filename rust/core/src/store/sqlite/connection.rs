@@ -4,8 +4,11 @@
 //! forked child, where closing would drop nothing of the parent's but might fold its WAL.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::files::Paths;
@@ -57,6 +60,26 @@ impl Handle {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         conn.busy_timeout(BUSY_READER)?;
+        conn.execute_batch(
+            "PRAGMA query_only=ON; PRAGMA cache_size=-4096; PRAGMA trusted_schema=OFF;",
+        )?;
+        Ok(Self::own(conn))
+    }
+
+    /// Opens a connection that reads files which nobody writes, and leaves nothing beside them: no
+    /// lock is taken, and the index of the WAL, if there is one to read, is made in memory. Whether
+    /// that was so has to be looked at afterwards.
+    pub(super) fn onlooker(paths: &Paths, has_wal: bool) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = if has_wal {
+            let conn = Connection::open_with_flags_and_vfs(&paths.database, flags, c"unix-none")?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            conn.query_row("PRAGMA locking_mode=EXCLUSIVE", [], |_| Ok(()))?;
+            conn
+        } else {
+            let uri = immutable(&paths.database);
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
+        };
         conn.execute_batch(
             "PRAGMA query_only=ON; PRAGMA cache_size=-4096; PRAGMA trusted_schema=OFF;",
         )?;
@@ -117,6 +140,22 @@ impl DerefMut for Handle {
     fn deref_mut(&mut self) -> &mut Connection {
         self.conn.as_mut().expect("it is open until it is dropped")
     }
+}
+
+/// Returns how SQLite is told of a file that does not change.
+fn immutable(database: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in database.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            uri.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                uri.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
+        }
+    }
+    uri + "?immutable=1"
 }
 
 /// Refuses a SQLite that can lose data.

@@ -46,7 +46,7 @@ pub(super) struct Paths {
 /// What is at the path.
 pub(super) enum Found {
     Nothing,
-    /// A store of ours with this schema version. The file is open for reading and writing.
+    /// A store of ours with this schema version. The file is open.
     Store(File, u32),
 }
 
@@ -119,9 +119,18 @@ impl Paths {
 
     /// Looks at the header of what is at the path.
     pub(super) fn examine(&self) -> Result<Found, Error> {
+        self.look_at("writing")
+    }
+
+    /// The same, for whoever will not write.
+    pub(super) fn examine_to_read(&self) -> Result<Found, Error> {
+        self.look_at("reading")
+    }
+
+    fn look_at(&self, mode: &str) -> Result<Found, Error> {
         let file = match OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(mode == "writing")
             .open(&self.database)
         {
             Ok(file) => file,
@@ -135,7 +144,7 @@ impl Paths {
                 }
                 return Ok(Found::Nothing);
             }
-            Err(error) => return Err(self.failed("cannot open it for writing", &error)),
+            Err(error) => return Err(self.failed(&format!("cannot open it for {mode}"), &error)),
         };
         let metadata = file
             .metadata()
@@ -171,6 +180,17 @@ impl Paths {
         Error::Version(format!(
             "{} was written by a newer Stepwell (schema {version}; this one knows {}). Install \
             that version or newer.{back}",
+            self.name,
+            schema::VERSION
+        ))
+    }
+
+    /// Returns the error for a schema that only an engine of this version can bring up to date.
+    pub(super) fn older(&self, version: u32) -> Error {
+        Error::Version(format!(
+            "{} was written by an older Stepwell (schema {version}; this one reads {}). Open it, or a \
+            copy of it, once with an engine of this version, which brings it up to date; or look \
+            at it with the older one. Nothing was changed.",
             self.name,
             schema::VERSION
         ))

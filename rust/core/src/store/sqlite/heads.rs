@@ -187,6 +187,16 @@ impl Heads {
     }
 }
 
+/// Returns the heads that are not persisted, as whoever opens the store next would find them.
+pub(super) fn unpersisted(conn: &Connection) -> rows::Result<Vec<(InstanceNo, Seq)>> {
+    let sql = "SELECT watermark FROM store";
+    let watermark = conn.query_row(sql, [], |row| row.get::<_, i64>(0))? as u64;
+    match lost(conn, watermark)? {
+        Some(found) => Ok(found),
+        None => Ok(trace::heads(conn, watermark)?.0),
+    }
+}
+
 /// Returns the last record above the watermark of each instance that has any; none if a record is
 /// not where it can be, or does not continue what its instance has: then one of them is damaged.
 fn lost(conn: &Connection, watermark: Seq) -> rows::Result<Option<Vec<(InstanceNo, Seq)>>> {

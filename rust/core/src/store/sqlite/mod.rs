@@ -5,7 +5,8 @@
 //! begin), `names`, `rows` (columns), `legible` (damaged ones), `statements` and `write` (a batch),
 //! `fold` (checkpoints), `ballast` and `resume` (a full disk), `read`, `look` and `reader`,
 //! `sweep` (what
-//! no longer counts), `trace` (whose a damaged row is), `recover`, `copy`.
+//! no longer counts), `trace` (whose a damaged row is), `recover`, `copy`, `onlooker` (who reads
+//! without being the owner).
 //!
 //! Invariants: a batch is durable when `commit` returns, or the connection is poisoned (an error
 //! from a sync tells nothing about what is on the disk, so nothing is retried). A full disk has
@@ -35,6 +36,7 @@ mod lock;
 mod look;
 mod names;
 mod ofd;
+mod onlooker;
 mod open;
 mod pages;
 #[cfg(test)]
@@ -78,6 +80,7 @@ use resume::Mark;
 use rows::{Fault, Fullness};
 
 pub use lock::{opened_by, OpenedBy};
+pub use onlooker::{Files, Left, Onlooker};
 
 /// How often BEGIN is tried, a second each, while a store is opened or closed and another program
 /// keeps the write lock.

@@ -52,7 +52,7 @@ pub(super) struct SqliteReader {
     at_once: bool,
     paths: Paths,
     gate: Gate,
-    _guard: Arc<Guard>,
+    _guard: Option<Arc<Guard>>,
 }
 
 impl SqliteReader {
@@ -62,29 +62,64 @@ impl SqliteReader {
         guard: &Arc<Guard>,
         gate: &Gate,
     ) -> Result<Self, Error> {
+        Ok(Self {
+            published: Arc::clone(published),
+            gate: Arc::clone(gate),
+            _guard: Some(Arc::clone(guard)),
+            ..Self::on(paths, Handle::reader(paths))?
+        })
+    }
+
+    /// Reads by this connection, whoever owns the store.
+    pub(super) fn on(paths: &Paths, conn: rusqlite::Result<Handle>) -> Result<Self, Error> {
         let until = Arc::new(Mutex::new(moment()));
         let end = Arc::clone(&until);
-        let open = || {
-            let conn = Handle::reader(paths)?;
+        let watched = conn.and_then(|conn| {
             conn.progress_handler(LOOK_EVERY, Some(move || moment() > *end.lock()))?;
             Ok(conn)
-        };
+        });
         let conn =
-            open().map_err(|error| rows::Fault::Sql(error).explain(&paths.name, "open it"))?;
+            watched.map_err(|error| rows::Fault::Sql(error).explain(&paths.name, "open it"))?;
         Ok(Self {
             conn,
             names: Names::default(),
-            published: Arc::clone(published),
+            published: Published::default(),
             until,
             limits: (READ_MAX, SLICE),
             at_once: false,
             paths: paths.clone(),
-            gate: Arc::clone(gate),
-            _guard: Arc::clone(guard),
+            gate: Gate::default(),
+            _guard: None,
         })
     }
 
-    fn ask<T>(
+    /// Asks what needs no more than a moment: a part of something longer.
+    pub(super) fn ask_in_slices<T>(
+        &mut self,
+        mut question: impl FnMut(&Handle, &Names, &dyn Fn() -> bool) -> rows::Result<Option<T>>,
+    ) -> Result<T, Error> {
+        let slice = self.limits.1;
+        loop {
+            let go_on = |began: Instant| move || began.elapsed() < slice;
+            let found = self.ask(|conn, names, began| question(conn, names, &go_on(began)))?;
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Makes each slice as short as it can be.
+    #[cfg(test)]
+    pub(super) fn slice_at_once(&mut self) {
+        self.limits.1 = Duration::ZERO;
+    }
+
+    /// Where histories begin whose heads are not persisted.
+    pub(super) fn published(&self) -> &Published {
+        &self.published
+    }
+
+    pub(super) fn ask<T>(
         &mut self,
         question: impl FnOnce(&Handle, &Names, Instant) -> rows::Result<T>,
     ) -> Result<T, Error> {
