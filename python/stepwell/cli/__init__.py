@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("keeping:backup", "Copy the store while everything goes on."),
     "drain": ("keeping:drain", "Have the engine begin nothing more."),
     "reshard": ("keeping:reshard", "Spread instances over another number of shards."),
+    "doctor": ("doctoring:doctor", "Say what is wrong with the store, and what to do."),
     "completion": ("completing:completion", "Print the completion script of a shell."),
     "demo": ("demo:demo", "A verified backup that survives kill -9."),
 }
