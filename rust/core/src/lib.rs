@@ -29,6 +29,7 @@ pub mod gatekeeper;
 pub mod history;
 pub mod ids;
 mod lanes;
+pub mod large;
 pub mod letter;
 pub mod lifecycle;
 pub mod limits;

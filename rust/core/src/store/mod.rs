@@ -13,6 +13,7 @@ use crate::audit;
 use crate::bulk::{self, Bulk};
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
+use crate::large::{LargeKey, Loose};
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::ranges::Domain;
@@ -116,7 +117,7 @@ pub struct Restart {
     pub at: Micros,
 }
 
-/// One change. All of them but `Meta`, `Ended`, `Failed`, `Bucket`, letters, schedules and what the audit keeps belong to one
+/// One change. All of them but `Meta`, `Ended`, `Failed`, `Bucket`, letters, schedules, keys of large values and what the audit keeps belong to one
 /// instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -205,6 +206,10 @@ pub enum Op {
     Forget(Box<Forgotten>),
     /// Keeps what a namespace's creation rate has left, replacing what was kept before (C10).
     Bucket(Box<Bucket>),
+    /// Keeps keys of values that are about to be put into a payload store.
+    Large(Vec<LargeKey>),
+    /// Forgets keys: there is nothing under them any more.
+    ForgetLarge(Vec<LargeKey>),
 }
 
 impl Op {
@@ -239,6 +244,8 @@ impl Op {
             | Self::Ended(_)
             | Self::Failed(_)
             | Self::Bucket(_)
+            | Self::Large(_)
+            | Self::ForgetLarge(_)
             | Self::Audit(_)
             | Self::Bulk(_)
             | Self::ForgetBulks(_)
@@ -811,6 +818,9 @@ pub trait Reader: Send {
     fn schedules(&mut self, page: &schedule::Query) -> Result<schedule::Rows<Schedule>, Error>;
     /// Returns firings of a schedule, the last decided first.
     fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error>;
+    /// Returns which keys beyond this one no stored payload names, of the next few; none while
+    /// there are letters, in which there may be some.
+    fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error>;
 }
 
 /// Why a store cannot go on. The text is for the user: it names the file and what to do.

@@ -417,6 +417,8 @@ impl Truth {
             | Op::Called(_)
             | Op::ForgetCalls(_)
             | Op::Forget(_)
+            | Op::Large(_)
+            | Op::ForgetLarge(_)
             | Op::ForgetBulks(_) => {}
             Op::Version(no, _, version) => {
                 let it = self.all.get_mut(no).expect("a rule saw it");

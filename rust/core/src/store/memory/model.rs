@@ -9,6 +9,7 @@ use crate::audit;
 use crate::bulk::Bulk;
 use crate::history::{Record, Stored};
 use crate::ids::{EventId, Incarnation, InstanceNo, Micros, Seq, WaitId};
+use crate::large::LargeKey;
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
@@ -49,6 +50,7 @@ pub(super) struct Model {
     pub(super) calls: BTreeMap<Box<[u8]>, Called>,
     pub(super) bulks: BTreeMap<u64, Bulk>,
     pub(super) schedules: Schedules,
+    pub(super) large: BTreeSet<LargeKey>,
     pub(super) touched: BTreeMap<InstanceNo, u64>,
     pub(super) owners: Owners,
     pub(super) next_failure: Option<Failure>,
@@ -173,6 +175,14 @@ impl Model {
             Op::Forget(it) => self.forget(it),
             Op::Schedule(_) | Op::Firing(_) | Op::ForgetFirings(..) | Op::Unschedule(_) => {
                 self.schedules.apply(op)
+            }
+            Op::Large(keys) => {
+                self.large.extend(keys);
+                Outcome::Done(0)
+            }
+            Op::ForgetLarge(keys) => {
+                self.large.retain(|it| !keys.contains(it));
+                Outcome::Done(0)
             }
             Op::Ended(it) => self.keep_ended(it),
             Op::Failed(it) => self.keep_failed(it),

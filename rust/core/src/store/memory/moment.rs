@@ -1,6 +1,6 @@
 //! What the model store answers to those who read slowly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use crate::bulk;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
+use crate::large::{named, LargeKey, Loose};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{
     Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
@@ -87,6 +88,10 @@ impl Reader for MemoryReader {
 
     fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
         Moment(&self.0.lock()).firings(page)
+    }
+
+    fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
+        Moment(&self.0.lock()).loose(beyond, limit)
     }
 }
 
@@ -251,6 +256,28 @@ impl Reader for Moment<'_> {
 
     fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
         Ok(self.0.schedules.firings(page))
+    }
+
+    fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
+        let mut all = self.0.large.iter().copied().collect::<Vec<_>>();
+        all.retain(|it| beyond.is_none_or(|beyond| *it > beyond));
+        all.truncate(limit as usize);
+        let last = all.last().copied().filter(|_| all.len() == limit as usize);
+        let mut payloads = Vec::new();
+        for (no, it) in &self.0.instances {
+            payloads.extend([it.payloads.params.clone(), it.payloads.result.clone()]);
+            let history = self.history(*no)?; // without what was erased
+            payloads.extend(history.into_iter().map(|it| it.record.payload));
+        }
+        payloads.extend(self.0.events.values().map(|it| it.payload.clone()));
+        payloads.extend(self.0.answers.values().cloned());
+        let in_use: BTreeSet<_> = payloads
+            .iter()
+            .flatten()
+            .filter_map(|it| named(it))
+            .collect();
+        all.retain(|it| self.0.letters.is_empty() && !in_use.contains(it));
+        Ok((all, last))
     }
 }
 

@@ -123,6 +123,8 @@ impl SqliteCopier {
             }
         }
         drop(backup);
+        // What lies in a payload store is the original's, who may go on: a copy never deletes there.
+        copy.execute_batch("DELETE FROM large")?;
         copy.close().map_err(|(_, error)| error)?;
         Ok(true)
     }

@@ -31,6 +31,7 @@ mod fuzz;
 mod guard;
 mod heads;
 mod inherited;
+mod large;
 mod legible;
 mod lock;
 mod look;

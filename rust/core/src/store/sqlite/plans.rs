@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use super::{pages, read, schedules, SqliteStore};
+use super::{large, pages, read, schedules, SqliteStore};
 use crate::audit;
 use crate::bulk;
 use crate::lifecycle::Status;
@@ -152,6 +152,7 @@ fn ask(store: &SqliteStore) {
         ..FiringQuery::default()
     };
     schedules::firings(conn, &some, "plans.db").unwrap();
+    large::loose(conn, None, 5).unwrap();
     read::find(conn, names, ["default", "w1", "1"]).unwrap();
     read::waits(conn, 1).unwrap();
     read::payloads(conn, 1).unwrap();

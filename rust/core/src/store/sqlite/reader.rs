@@ -16,13 +16,14 @@ use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
-use super::{answers, pages, read, rows, schedules};
+use super::{answers, large, pages, read, rows, schedules};
 use crate::audit;
 use crate::bulk;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Seq};
+use crate::large::{LargeKey, Loose};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{
     Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
@@ -270,6 +271,10 @@ impl Reader for SqliteReader {
     fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
         let file = self.paths.name.clone();
         self.ask(|conn, _, _| schedules::firings(conn, page, &file))
+    }
+
+    fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
+        self.ask(|conn, _, _| large::loose(conn, beyond, limit))
     }
 }
 

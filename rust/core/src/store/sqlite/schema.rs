@@ -146,12 +146,23 @@ fn to_7(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Under which name of its workflow an instance was created, if that has another one today. No row
-/// is rewritten.
+/// Under which name of its workflow an instance was created, if that has another one today; which
+/// values lie in a payload store, and which payloads name one. No row is rewritten.
 fn to_8(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "ALTER TABLE instance ADD COLUMN born TEXT;
-         CREATE INDEX instance_born ON instance (born) WHERE born IS NOT NULL;",
+         CREATE INDEX instance_born ON instance (born) WHERE born IS NOT NULL;
+         CREATE TABLE large (key BLOB PRIMARY KEY) WITHOUT ROWID;
+         CREATE INDEX journal_large ON journal (substr(payload, 3, 16))
+           WHERE payload >= x'FF06' AND payload < x'FF07';
+         CREATE INDEX params_large ON params (substr(payload, 3, 16))
+           WHERE payload >= x'FF06' AND payload < x'FF07';
+         CREATE INDEX result_large ON result (substr(payload, 3, 16))
+           WHERE payload >= x'FF06' AND payload < x'FF07';
+         CREATE INDEX event_large ON event (substr(payload, 3, 16))
+           WHERE payload >= x'FF06' AND payload < x'FF07';
+         CREATE INDEX answer_large ON answer (substr(payload, 3, 16))
+           WHERE payload >= x'FF06' AND payload < x'FF07';",
     )
 }
 
@@ -403,6 +414,21 @@ CREATE TABLE call (                 -- what calls from outside were answered, of
   answer BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX call_at ON call (at);
+
+CREATE TABLE large (                -- keys of values that lie in a payload store, or may
+  key BLOB PRIMARY KEY
+) WITHOUT ROWID;
+-- Payloads that name one, by that. An index has those rows alone, so any other costs a comparison.
+CREATE INDEX journal_large ON journal (substr(payload, 3, 16))
+  WHERE payload >= x'FF06' AND payload < x'FF07';
+CREATE INDEX params_large ON params (substr(payload, 3, 16))
+  WHERE payload >= x'FF06' AND payload < x'FF07';
+CREATE INDEX result_large ON result (substr(payload, 3, 16))
+  WHERE payload >= x'FF06' AND payload < x'FF07';
+CREATE INDEX event_large ON event (substr(payload, 3, 16))
+  WHERE payload >= x'FF06' AND payload < x'FF07';
+CREATE INDEX answer_large ON answer (substr(payload, 3, 16))
+  WHERE payload >= x'FF06' AND payload < x'FF07';
 ";
 
 /// Brings an older schema up to [`VERSION`], in one transaction.

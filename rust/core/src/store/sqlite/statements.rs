@@ -93,6 +93,8 @@ statements! {
     Unfire = "DELETE FROM firing WHERE schedule = ?";
     Meta = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
     Bucket = "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)";
+    Large = "INSERT OR IGNORE INTO large VALUES (?)";
+    ForgetLarge = "DELETE FROM large WHERE key = ?";
     Ended = "INSERT OR REPLACE INTO tally \
         SELECT id, ?3, ?4, ?5 FROM workflow WHERE namespace = ?1 AND name = ?2";
     Failed = "INSERT OR REPLACE INTO failure SELECT ?4, v.id, ?5, ?6, ?7, ?8, ?9 FROM workflow w \
