@@ -607,6 +607,8 @@ async def test_a_request_and_its_answer_are_sealed(tmp_path):
 
 OPEN = {
     "once": "it is the id of a call",
+    "large": "keys are drawn, and no values",
+    "loose": "the same",
     "set_attributes": "attributes are what instances are listed by",
     "list": "the same",
 }

@@ -665,10 +665,10 @@ class Core(Calls):
     def disarm(self, ticket: int) -> None: ...
 
     # From outside.
-    def once(self, id: bytes) -> None:
-        """The next call has this id: if one with it was made before, in this life of the core or
-        another of the last 15 minutes, and changed something, nothing is done, and the answer is
-        the one that it had. Creations must name their ids then."""
+    def once(self, id: bytes | None) -> None:
+        """The next call has this id; None takes that back. If one with it was made before, in this
+        life of the core or another of the last 15 minutes, and changed something, nothing is done,
+        and the answer is the one that it had. Creations must name their ids then."""
     def create(
         self,
         namespace: str,
@@ -998,6 +998,14 @@ class Core(Calls):
         decision; payloads: the same, of each item its own. place: what is reached with all of them,
         and ends: whether that is the end. REPLY data: ([(place, code, data)] of those that refused
         it, how many it has changed so far). Codes: NOT_FOUND, it has ended or was stopped."""
+    def large(self, keeps: Sequence[bytes], forgets: Sequence[bytes]) -> int:
+        """Keeps keys, of 16 bytes each, under which values are about to be put into a payload
+        store, and forgets others. A payload that begins with ff 06 and then a key names that value.
+        REPLY data: None."""
+    def loose(self, beyond: bytes | None, limit: int) -> int:
+        """REPLY data: (keys that were kept and that no stored payload names, of the next few beyond
+        this one; the last that was looked at, if there may be others beyond it). None while there
+        are letters, in which there may be some."""
     def stop_bulk(self, number: int, by: By) -> int:
         """Nothing more of it is done. REPLY data: None. Codes: NOT_FOUND, it has ended."""
     def bulks(

@@ -7,6 +7,7 @@ use crate::bulk;
 use crate::changes::ChangeNo;
 use crate::history::{Stored, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
+use crate::large::Loose;
 use crate::lifecycle::Status;
 use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
@@ -263,6 +264,8 @@ pub enum Data {
     Schedules(schedule::Rows<Schedule>),
     /// What came of their times.
     Firings(schedule::Rows<Firing>),
+    /// Keys of large values that nothing names.
+    Loose(Loose),
     /// An instance, if there is one, and what came of an event that wanted an answer of it.
     Asked(Option<Box<(Look, Answered)>>),
     /// Rows of the audit, and how far was searched.

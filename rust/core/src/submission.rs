@@ -8,6 +8,7 @@ use crate::audit::By;
 use crate::bulk::Bulk;
 use crate::history::{Begun, Operation, Record, Verdict};
 use crate::ids::{Incarnation, InstanceNo, Key, Micros, Seq, WaitId};
+use crate::large::LargeKey;
 use crate::letter::{Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::retention::Keep;
@@ -237,6 +238,8 @@ pub enum Command {
     ChangeSchedule(u64, Box<ScheduleChange>),
     /// Do no more of what has this number.
     StopBulk(u64, u64, By),
+    /// Keep these keys of large values, and forget those.
+    Large(u64, Vec<LargeKey>, Vec<LargeKey>),
     /// Change the number of shards.
     Reshard(u64, i64),
     /// Say where a queued instance stands; the number is its priority.
@@ -503,6 +506,7 @@ impl Command {
             | Self::Part(ticket, _)
             | Self::ChangeSchedule(ticket, _)
             | Self::StopBulk(ticket, ..)
+            | Self::Large(ticket, ..)
             | Self::Reshard(ticket, _)
             | Self::Stand(ticket, ..) => Some(*ticket),
             Self::Once(_, command) | Self::Again(command, _) => command.ticket(),

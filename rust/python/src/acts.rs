@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 use stepwell_core::bulk::Bulk;
 use stepwell_core::history::Verdict;
+use stepwell_core::large::LargeKey;
 use stepwell_core::submission::{
     Code, Command, Decision, LimitChange, NewItem, Part, Resolution, Sent, Verb,
 };
@@ -402,6 +403,11 @@ impl Core {
             ends,
         });
         self.submit_with_ticket(py, |ticket| Command::Part(ticket, part))
+    }
+
+    #[pyo3(signature = (keeps, forgets))]
+    fn large(&self, py: Python<'_>, keeps: Vec<LargeKey>, forgets: Vec<LargeKey>) -> PyResult<u64> {
+        self.submit_with_ticket(py, |ticket| Command::Large(ticket, keeps, forgets))
     }
 
     fn stop_bulk(&self, py: Python<'_>, number: u64, by: ByTuple) -> PyResult<u64> {

@@ -146,8 +146,8 @@ impl Core {
         Ok(Self::of(engine))
     }
 
-    fn once(&self, id: &[u8]) {
-        let _ = self.next_id(Some(id.into()));
+    fn once(&self, id: Option<&[u8]>) {
+        let _ = self.next_id(id.map(Into::into));
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

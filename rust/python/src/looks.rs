@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use stepwell_core::audit;
 use stepwell_core::bulk;
+use stepwell_core::large::LargeKey;
 use stepwell_core::lifecycle::Status;
 use stepwell_core::runtime::{Parent, Question};
 use stepwell_core::store::{ApprovalFilter, Filter};
@@ -275,6 +276,11 @@ impl Core {
             beyond,
             limit,
         }))
+    }
+
+    #[pyo3(signature = (beyond, limit))]
+    fn loose(&self, beyond: Option<LargeKey>, limit: u32) -> PyResult<u64> {
+        self.ask(Question::Loose(beyond, limit))
     }
 
     #[pyo3(signature = (namespace, workflow, id, beyond, limit))]

@@ -314,6 +314,11 @@ pub(crate) fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
             tuple!(py; each(py, refused, one)?, done)
         }
         Data::Schedules(some) => each(py, some, schedule)?.into_bound_py_any(py),
+        Data::Loose((keys, last)) => {
+            let keys = keys.iter().map(|it| PyBytes::new(py, it));
+            let keys: Vec<_> = keys.collect();
+            tuple!(py; keys, bytes(py, last.as_ref().map(|it| &it[..])))
+        }
         Data::Firings(some) => each(py, some, firing)?.into_bound_py_any(py),
         Data::Bulks(some) => each(py, some, bulk)?.into_bound_py_any(py),
         Data::Asked(Some(it)) => {

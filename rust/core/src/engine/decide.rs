@@ -5,6 +5,7 @@ use super::{After, Core, Live};
 use crate::codes;
 use crate::failure::recorded;
 use crate::ids::{InstanceNo, Key, Range};
+use crate::large::LargeKey;
 use crate::letter::{Address, Message};
 use crate::lifecycle::Status;
 use crate::limits::EVENTS;
@@ -92,6 +93,12 @@ impl Core {
                 return self.change_schedule(ticket, change);
             }
             Command::StopBulk(ticket, number, by) => self.stop_bulk(ticket, number, by),
+            Command::Large(ticket, keeps, forgets) => {
+                self.batch.bytes += (keeps.len() + forgets.len()) * size_of::<LargeKey>();
+                self.push(Op::Large(keeps));
+                self.push(Op::ForgetLarge(forgets));
+                self.say(Note::reply(ticket, Data::Nothing));
+            }
             Command::GiveUp(ticket) => {
                 if self.give_up(ticket) {
                     self.say(Note::refuse(ticket, codes::GIVEN_UP, Data::Nothing));

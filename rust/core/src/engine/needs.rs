@@ -106,6 +106,7 @@ impl Core {
             | Command::GiveUp(_)
             | Command::BeginBulk(..)
             | Command::StopBulk(..)
+            | Command::Large(..)
             | Command::EndWaiting
             | Command::SetLimits(..)
             | Command::OpenNamespace(..)

@@ -12,6 +12,7 @@ use crate::codes;
 use crate::failure::recorded;
 use crate::history::Stored;
 use crate::ids::{InstanceNo, Micros};
+use crate::large::LargeKey;
 use crate::lifecycle::Status;
 use crate::limits::{CHILDREN_NAMED, TYPES_NAMED};
 use crate::note::Data;
@@ -51,6 +52,8 @@ pub enum Question {
     Schedules(schedule::Query),
     /// What came of the times of one.
     Firings(FiringQuery),
+    /// Which keys of large values nothing names, of the next few beyond one.
+    Loose(Option<LargeKey>, u32),
     /// An instance, with its payloads, and what came of the event with this `dedup_id` that wanted an
     /// answer.
     Asked(Name, Box<str>),
@@ -138,6 +141,7 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
         Question::Bulks(page) => data = Data::Bulks(reader.bulks(page)?),
         Question::Schedules(page) => data = Data::Schedules(reader.schedules(page)?),
         Question::Firings(page) => data = Data::Firings(reader.firings(page)?),
+        Question::Loose(beyond, limit) => data = Data::Loose(reader.loose(*beyond, *limit)?),
     }
     Ok(data)
 }
