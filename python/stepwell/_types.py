@@ -167,6 +167,15 @@ class Redacted:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Large:
+    """Stands where a value is only looked at, and not fetched from the payload store in which it
+    lies (`Engine(payloads=…)`); `size` is that of its encoded bytes. `Instance.export` has it
+    whole."""
+
+    size: int
+
+
 class Firing(NamedTuple):
     """What came of one time of a schedule, or of several in a row that came to the same.
 
@@ -445,7 +454,7 @@ class StepRecord:
     `reason` and `metadata`. One that came to nothing with other instances (an id that is taken,
     nobody there) is failed, and `error` has the class that its body saw.
 
-    Of a step that is `sensitive`, `output` is `Redacted`.
+    Of a step that is `sensitive`, `output` is `Redacted`; of a value in a payload store, `Large`.
 
     `event_type` is the type of the event that ended a wait for events: of one for several types, or
     with a name of its own, which came. `event_types` are those that one waits for that is open."""
@@ -509,6 +518,7 @@ class ExplanationCode(enum.StrEnum):
     MISSING_CODE = "missing_code"
     MISSING_CLASS = "missing_class"
     UNDECODABLE = "undecodable"
+    PAYLOADS = "payloads"
     REFUSED = "refused"
     BODY_FAILED = "body_failed"
     RECOVERIES = "recoveries"

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, Union
 from .. import _errors, _kinds, _replay, _types
 from .._errors import InternalError, StepwellError
 from .._steps import retention
-from .._types import Redacted
+from .._types import Large, Redacted
 from .._values.plain import Misfit, ready
 from . import counted, look, rewinding, schedule_rows
 from . import desk as desks
@@ -102,7 +102,10 @@ def _exact(*classes: type) -> Form:
 
 
 def _shown(value: Any) -> Any:
-    """Sends any value in a list; of one that is not shown its size."""
+    """Sends any value in a list; of one that is not shown its size, and of one that is not fetched
+    two."""
+    if type(value) is Large:
+        return [value.size, value.size]
     return value.size if type(value) is Redacted else [ready(value)]
 
 
@@ -111,6 +114,8 @@ def _read(raw: Any) -> Any:
         return Redacted(raw)
     if type(raw) is list and len(raw) == 1:
         return raw[0]
+    if type(raw) is list and len(raw) == 2 and type(raw[0]) is int:
+        return Large(raw[0])
     raise Garbled("is no value")
 
 

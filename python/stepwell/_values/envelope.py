@@ -14,6 +14,8 @@ _SEALED = b"\xff\x02"
 _CARRIED = b"\xff\x03"
 _UNOPENED = b"\xff\x04"
 _TRACED = b"\xff\x05"
+LARGE = b"\xff\x06"
+"""Before what refers to a value in a payload store (`payloads.Reference`); the core knows it."""
 SEALED_PART = "sealed"
 """Under which a recorded failure has what of it is sealed."""
 
@@ -69,6 +71,12 @@ def why_unreadable(data: bytes) -> str | None:
         return data[len(_UNOPENED) :].decode()
     if data.startswith((_SEALED, _CARRIED)):
         return "is encoded, and this engine has no codec. Give it the one it was stored with"
+    if data.startswith(LARGE):
+        size = int.from_bytes(data[18:26])
+        return (
+            f"is {size:,} bytes that lie in a payload store, and this engine was given none. Give "
+            "it the one that has them: Engine(payloads=…)"
+        )
     return None
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from .._errors import NotSerializable
+from .._types import Large, Redacted
 from .codec import VALUE_BYTES_MAX, Plan, Undecodable, codec
 from .envelope import hide, is_hidden, redacted, uncovered
 from .hints import type_name
+from .payloads import reference
 
 _MEMBERS = ("args", "builtin", "fields")
 """What a recorded failure has of an exception besides texts."""
@@ -60,11 +62,15 @@ class HiddenPlan(Plan):
 
 def told(data: bytes) -> Any:
     """Returns what everybody may be told of these bytes: what they stand for as plain data, or, if
-    they are hidden, how many there are.
+    they are hidden or lie in a payload store, how many there are.
 
     Raises:
         Undecodable: They stand for nothing.
     """
+    lies_elsewhere = reference(data)
+    if lies_elsewhere is not None:
+        shown = Redacted if lies_elsewhere.is_hidden else Large
+        return shown(lies_elsewhere.size)
     return redacted(data) if is_hidden(data) else codec.decode(data)
 
 
