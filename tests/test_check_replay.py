@@ -183,6 +183,21 @@ async def test_what_is_no_export_is_refused_by_name(nonsense, text):
     assert text in str(refused.value)
 
 
+async def test_a_body_is_replayed_with_the_params_that_it_had(store):
+    @workflow
+    async def branches(step, params: int) -> int:
+        if params > 3:
+            await step.sleep("1 second")
+        return params + 1
+
+    async with open_test_engine([branches], store=store) as engine:
+        instance = await engine.create(branches, 5)
+        assert await instance.result() == 6
+        history = json.loads(json.dumps(await instance.export()))
+    assert [history["params"], history["output"]] == ["BQ==", "Bg=="]
+    await check_replay(branches, [history])
+
+
 async def test_code_and_history_have_to_belong_together(store):
     history = await exported(store, order, goes_on=False)
     with pytest.raises(InvalidConfig, match="histories\\[0\\] is of workflow 'order', not of 'ret"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._errors import EngineClosed, InternalError, InvalidConfig, StepwellError
+from .._errors import EngineClosed, InternalError, InvalidConfig, StepwellError, TooLarge
 from .._log import log
 from .callers import ONCE
 from .frames import (
@@ -23,12 +23,14 @@ from .frames import (
     BEGUN,
     CANCEL,
     ERROR,
+    FRAME_MAX,
     FRAME_SECONDS,
     HELLO_MAX,
     ITEM,
     PROTOCOL,
     BadFrame,
     Frames,
+    LongFrame,
     Outlet,
     framed,
 )  # fmt: skip
@@ -223,7 +225,10 @@ class Connection:
         try:
             data = framed(item)
         except BadFrame as error:
-            told = InternalError(f"the answer cannot be sent: {error}")
+            why = f"the answer cannot be sent: {error}"
+            told: StepwellError = InternalError(why)
+            if isinstance(error, LongFrame):  # a large value
+                told = TooLarge(f"{why}. Ask the engine in its own process", limit=FRAME_MAX)
             data = framed([item[0], ERROR, packed_error(told)])
         self._outlet.send(data)
 

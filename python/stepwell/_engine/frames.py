@@ -46,6 +46,10 @@ class BadFrame(Exception):
     """What came is no frame; nothing that follows it can be read."""
 
 
+class LongFrame(BadFrame):
+    """What is to be sent is longer than a frame may be."""
+
+
 def framed(item: Any) -> bytes:
     """Returns an item as it is sent.
 
@@ -57,7 +61,7 @@ def framed(item: Any) -> bytes:
     except Misfit as error:
         raise BadFrame(f"it {error}") from None
     if len(data) > FRAME_MAX:
-        raise BadFrame(f"it is {len(data):,} bytes, of which {FRAME_MAX:,} can be sent at once")
+        raise LongFrame(f"it is {len(data):,} bytes, of which {FRAME_MAX:,} can be sent at once")
     return len(data).to_bytes(_HEAD) + data
 
 

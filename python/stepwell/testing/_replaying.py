@@ -6,6 +6,7 @@ words. What it says is heard by nobody, and once its history is used up it begin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,11 @@ class Listener:
         return not told.cursor.pending and all(
             it in open_ for asked in (told.attached, told.cursor.attempts) for it in asked
         )
+
+    @staticmethod
+    def most_bytes(_: int) -> int:
+        """Whether values are too large is not what is asked."""
+        return sys.maxsize
 
     def registered(self, workflow: Any) -> Workflow[Any, Any]:
         """As in the engine; but nobody creates children, so their code need not be there."""
