@@ -52,6 +52,7 @@ from stepwell import InvalidConfig as InvalidConfig
 from stepwell import InvalidName as InvalidName
 from stepwell import InvalidPayload as InvalidPayload
 from stepwell import InvalidState as InvalidState
+from stepwell import Large as Large
 from stepwell import LimitReached as LimitReached
 from stepwell import Limits as Limits
 from stepwell import NewInstance as NewInstance
@@ -110,6 +111,7 @@ from ._steps.workflow import OnBodyError
 from ._types import FromStep, StatusName
 from ._values.durations import Duration
 from ._values.names import AttributeValue
+from ._values.payloads import Payloads
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
@@ -1792,6 +1794,8 @@ class Engine(_LocalTenant):
         telemetry: Who is told what instances do, such as `stepwell.otel.Telemetry()`.
         codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
             `Codec`. What was stored without one is read as it is.
+        payloads: Where large values lie, such as `stepwell.payloads.Folder`; see `Payloads`. None:
+            in the store, up to its limit for values.
         name: Names this engine in the lock file beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
@@ -1822,6 +1826,7 @@ class Engine(_LocalTenant):
         slots: int = 50000,
         namespace: str = "default",
         codec: Codec | None = None,
+        payloads: Payloads | None = None,
         telemetry: Telemetry | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
@@ -2101,6 +2106,7 @@ __all__ = [
     "InvalidName",
     "InvalidPayload",
     "InvalidState",
+    "Large",
     "LimitReached",
     "Limits",
     "Namespace",

@@ -198,7 +198,7 @@ class Runner:
             return
         try:
             payload = self.who.workflow.output.encode(
-                output, limit=self.value_bytes, where="output"
+                output, limit=self.port.most_bytes(self.value_bytes), where="output"
             )
         except (NotSerializable, TooLarge) as error:
             self._finish(

@@ -13,6 +13,7 @@ import trio
 from .._body.telemetry import Telemetry
 from .._errors import InvalidConfig, InvalidState, MisusedState
 from .._types import Limits
+from .._values.payloads import Payloads
 from .._values.sealing import Codec
 
 _SCHEMES = ("file:", "sqlite:", "sqlite3:", "postgres:", "postgresql:")
@@ -154,6 +155,16 @@ def usable_telemetry(telemetry: Telemetry | None) -> Telemetry | None:
             f"telemetry is {telemetry!r:.120}; give stepwell.otel.Telemetry(), or leave it out."
         )
     return telemetry
+
+
+def usable_payloads(payloads: Payloads | None) -> Payloads | None:
+    """Returns what somebody gave as `payloads=`."""
+    if payloads is not None and not isinstance(payloads, Payloads):
+        raise InvalidConfig(
+            f"payloads is {payloads!r:.120}, which is no stepwell.payloads.Payloads; give one such "
+            'as stepwell.payloads.Folder("orders-payloads"), or leave it out.'
+        )
+    return payloads
 
 
 def check_on_overload(word: Any) -> None:

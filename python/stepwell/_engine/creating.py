@@ -6,6 +6,7 @@ is taken, the core says.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar, Unpack, overload
@@ -21,6 +22,7 @@ from .._types import BatchError, NewInstance
 from .._values import names
 from .._values.codec import codec
 from .._values.durations import instant_us
+from .._values.payloads import reference
 from .._values.same import same
 from .config import check_if_exists, check_on_overload
 from .desk import Code, Desk, Made, NewItem, Who
@@ -112,7 +114,7 @@ class Creates:
         check_if_exists(if_exists)
         check_on_overload(on_overload)
         item = NewInstance(params, id, priority, start_at, retention, attributes)
-        prepared = self._prepared(target, item, desk.value_bytes(self._namespace, target.name))
+        prepared = self._prepared(target, item, desk.most_bytes(self._namespace, target.name))
         of = Code(self._namespace, target.name, target.version)
         if on_overload == "wait":
             [made] = await desk.create_batch(of, [prepared], if_exists, waits=True)
@@ -174,7 +176,11 @@ class Creates:
         than those that were given; the core has compared the bytes."""
         id, params, *_ = item
         assert id is not None, "one without an id is always new"
-        look = await self._desk.find(Who(self._namespace, target.name, id))
+        who = Who(self._namespace, target.name, id)
+        look = await self._desk.find(who)
+        if reference(look.params) is not None:  # a look leaves them where they are
+            whole = await self._desk.export(who, look.no)
+            look = look._replace(params=b64decode(whole["params"]))
         return look if same(target.params, look.params, params) else None
 
     def _prepared(
@@ -235,7 +241,7 @@ class Creates:
         names.check_batch(items)
         check_if_exists(if_exists)
         check_on_overload(on_overload)
-        value_bytes = desk.value_bytes(self._namespace, target.name)
+        value_bytes = desk.most_bytes(self._namespace, target.name)
         prepared, indexes, errors = [], [], []
         for index, item in enumerate(items):
             item = item if isinstance(item, NewInstance) else NewInstance(item)

@@ -241,6 +241,11 @@ class Desk(Protocol):
         name."""
         ...
 
+    def most_bytes(self, namespace: str, workflow: str | None) -> int:
+        """Returns how many bytes a value may have that may lie in a payload store: params, the
+        payload of an event, the value of a step."""
+        ...
+
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         """Returns how many bytes a value may have that is handed over."""
         ...

@@ -64,7 +64,7 @@ class Drain:
     async def _run(self) -> None:
         host = self._host
         with self.grace:
-            while host.borrowed.attempts:
+            while host.borrowed.attempts or host.is_putting:
                 await host.next_progress()
         threads = host.borrowed.threads
         if threads:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .._loops.bridge import Bridge
     from .._steps.signatures import Runtime
     from .._steps.workflow import OnBodyError
+    from .depot import Depot
     from .serving import Server
 
 
@@ -136,6 +137,8 @@ class Driver:
         self.server: Server | None = None
         self.watchdog = Watchdog(self)
         self.code = workflows
+        self.depot: Depot | None = None
+        self._handlers: dict[int, Callable[..., None]] = {}
         self._timers: dict[int, Callable[[], None]] = {}
         self.epoch = ""
         """What places of changes are told by: those of one life of the core."""
@@ -162,6 +165,16 @@ class Driver:
             if workflow is None or workflow in self.code:
                 self._limits[key] = limits
         return limits
+
+    def most_bytes(self, value_bytes: int) -> int:
+        """Returns how many bytes a value may have that may lie in a payload store, where one that
+        may not has this limit."""
+        return value_bytes if self.depot is None else max(value_bytes, self.depot.payloads.limit)
+
+    @property
+    def is_putting(self) -> bool:
+        """Whether what somebody calls, or an attempt came to, waits for a payload store."""
+        return self.depot is not None and self.depot.putting > 0
 
     def limits_changed(self) -> None:
         """Limits are others already: they are read anew, also for bodies that are in memory."""
@@ -253,7 +266,7 @@ class Driver:
             await self._restarted.wait()
 
     async def _handle_notes(self, core: Core) -> None:
-        handlers: dict[int, Callable[..., None]] = {
+        self._handlers = {
             _core.DONE: self._done,
             _core.REPLY: self._reply,
             _core.START: self.starts.add,
@@ -275,14 +288,25 @@ class Driver:
             _core.HINDERED: self._hindered,
         }
         while not self._loop.cancel_called:  # a crash may come while this task is about to go on
-            for note in core.poll(STARTS_AT_ONCE):
-                handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
-                if note[0] in _RECORDS:
-                    self._records.set()
-            self._news.set()
-            self.missing.look()
-            self.starts.begin()
+            self._take_notes(core)
             await trio.lowlevel.wait_readable(core.fileno())
+
+    def _take_notes(self, core: Core) -> None:
+        for note in core.poll(STARTS_AT_ONCE):
+            self._handlers[note[0]](*note[1:])  # type: ignore[index]  # the first element is the kind
+            if note[0] in _RECORDS:
+                self._records.set()
+        self._news.set()
+        self.missing.look()
+        self.starts.begin()
+
+    def stir(self) -> None:
+        """There are notes that the core itself does not know of."""
+        if not self._loop.cancel_called:
+            try:
+                self._take_notes(self.core)
+            except Exception as error:
+                self.broke(error)
 
     def _done(self, at: int, tickets: list[int], places: list[int]) -> None:
         take = self.tickets.pop

@@ -29,6 +29,7 @@ from .._steps.workflow import RUNTIMES, OnBodyError, Workflow, on_body_error
 from .._types import EngineStatistics, Limits
 from .._values import names
 from .._values.durations import Duration, to_us
+from .._values.payloads import Payloads
 from .._values.sealing import Codec
 from .._version import __version__
 from . import locked, statistics
@@ -40,6 +41,7 @@ from .config import (
     number,
     store_path,
     usable_codec,
+    usable_payloads,
     usable_telemetry,
 )  # fmt: skip
 from .driver import Driver
@@ -88,6 +90,8 @@ class Engine(LocalTenant):
         telemetry: Who is told what instances do, such as `stepwell.otel.Telemetry()`.
         codec: What every stored value passes through, such as `stepwell.crypto.Keyring`; see
             `Codec`. What was stored without one is read as it is.
+        payloads: Where large values lie, such as `stepwell.payloads.Folder`; see `Payloads`. None:
+            in the store, up to its limit for values.
         name: Names this engine in the lock file beside the store.
         grace: How long running attempts may go on when the block ends.
         threads: Most plain step functions that run at once, 1 to 10,000.
@@ -118,6 +122,7 @@ class Engine(LocalTenant):
         slots: int = 50_000,
         namespace: str = "default",
         codec: Codec | None = None,
+        payloads: Payloads | None = None,
         telemetry: Telemetry | None = None,
         name: str | None = None,
         grace: Duration = "30 seconds",
@@ -142,6 +147,7 @@ class Engine(LocalTenant):
                 'this version has durability="full" and no agents; leave the others out.'
             )
         self._codec = usable_codec(codec)
+        self._payloads = usable_payloads(payloads)
         self._telemetry = usable_telemetry(telemetry)
         if default_runtime not in RUNTIMES:
             raise InvalidConfig(
@@ -216,6 +222,23 @@ class Engine(LocalTenant):
         core = await locked.opened(
             lambda: trio.to_thread.run_sync(self._open_core), self._lock_seconds, self._life.leaving
         )
+        depot = None
+        if self._payloads is not None:
+            # here, because an engine without pays nothing for it
+            from .depot import Depot
+            from .large_core import beside
+
+            depot = Depot(self._payloads)
+            core = beside(core, depot)
+        if self._codec is not None:
+            from .sealed_core import passed_through
+
+            core = passed_through(core, self._codec)
+        if core.formerly():
+            # here, because an engine without renamed workflows pays nothing for it
+            from .renamed_core import by_names_of_today
+
+            core = by_names_of_today(core)
         told = None if self._telemetry is None else self._telemetry.told_by(self)
         if told is not None:
             from .traced import core_in_trace
@@ -223,6 +246,8 @@ class Engine(LocalTenant):
             core = core_in_trace(core, told)
         driver = self._driver = Driver(self, core, self._workflows, self._threads)
         driver.told = told
+        if depot is not None:
+            driver.depot, depot.driver = depot, driver
         driver.default_runtime = self._default_runtime
         driver.on_error = self._on_error
         driver.observed, driver.seed = self._virtual_time is not None, self._seed
@@ -256,7 +281,7 @@ class Engine(LocalTenant):
 
     def _open_core(self) -> _core.Core:
         try:
-            core = _core.Core.open(
+            return _core.Core.open(
                 self._store,
                 name=self._name,
                 workflows=[(it.name, it.version) for it in self._workflows],
@@ -274,16 +299,6 @@ class Engine(LocalTenant):
             )
         except _core.CoreError as error:
             raise error_of(*error.args) from None
-        # an engine pays for neither that has neither a codec nor workflows that were renamed
-        if self._codec is not None:
-            from .sealed_core import passed_through
-
-            core = passed_through(core, self._codec)
-        if core.formerly():
-            from .renamed_core import by_names_of_today
-
-            core = by_names_of_today(core)
-        return core
 
     @enable_ki_protection
     async def __aexit__(

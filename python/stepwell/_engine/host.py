@@ -75,6 +75,17 @@ class Host(Protocol):
         """Limits are others already: they are read anew."""
         ...
 
+    @property
+    def is_putting(self) -> bool:
+        """Whether what somebody calls, or an attempt came to, waits for a payload store."""
+        ...
+
+    def stir(self) -> None:
+        """There are notes that the core itself does not know of."""
+
+    def progressed(self) -> None:
+        """Something has ended; `drain` looks again."""
+
     def arm(self, delay: int, then: Callable[[], None]) -> int:
         """Calls `then` after a delay in microseconds of the engine's clock."""
         ...

@@ -245,7 +245,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.send_event")
         kind = names.event_type(type)
-        limit = self._desk.value_bytes(self._namespace, self.workflow)
+        limit = self._desk.most_bytes(self._namespace, self.workflow)
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = None if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         await self._desk.send_event(self._who, kind, stored, dedup)
@@ -295,7 +295,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.request")
         kind, us = names.event_type(type), to_us(timeout, "timeout")
-        limit = self._desk.value_bytes(self._namespace, self.workflow)
+        limit = self._desk.most_bytes(self._namespace, self.workflow)
         stored = None if payload is None else codec.encode(payload, limit=limit, where="payload")
         dedup = str(uuid4()) if dedup_id is None else names.step_name(dedup_id, "dedup_id")
         plan = codec.plan(Any if as_type is None else usable(as_type))
@@ -474,7 +474,7 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.resolve")
         step, who = identity_of(ref, "ref"), by(actor, note)
-        limit = self._desk.value_bytes(self._namespace, self.workflow)
+        limit = self._desk.most_bytes(self._namespace, self.workflow)
         await self._desk.resolve(self._who, step, set_by_hand(step, value, error, limit), who)
 
     @overload

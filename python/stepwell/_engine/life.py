@@ -151,6 +151,8 @@ class Life:
                     self.nursery.start_soon(self._watched, driver, driver.callers.run)
                     self.nursery.start_soon(self._watched, driver, driver.run)
                     self.nursery.start_soon(self._watched, driver, driver.drain.run)
+                    if driver.depot is not None:
+                        self.nursery.start_soon(self._watched, driver, driver.depot.run)
                     if driver.server is not None:
                         driver.server.open()
                         self.nursery.start_soon(self._watched, driver, driver.server.run)

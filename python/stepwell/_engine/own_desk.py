@@ -22,6 +22,7 @@ from .._types import (
     Status,
     StepRecord,
 )
+from .._values.payloads import reference
 from . import explanation, history, rewinding, statistics
 from .at_fault import at_fault
 from .desk import (
@@ -43,6 +44,7 @@ from .reading import Reading
 from .requesting import Requesting
 from .resolving import as_secret_as
 from .rewinding import Beginning
+from .watching import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,11 @@ _STANDS_STILL = "pause() it first, for an attempt that runs may come to somethin
 """What takes these states."""
 _BLOCKED = STATUSES.index(Status.BLOCKED)
 _AT_WORK = (Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.WAITING)
+
+
+def _unless_large(news: News) -> News:
+    """Returns what a watch was told; None, so that somebody looks, if that is yet to be fetched."""
+    return None if news is None or reference(news[1]) is not None else news
 
 
 class Door(Protocol):
@@ -132,6 +139,9 @@ class OwnDesk(Reading):
     def value_bytes(self, namespace: str, workflow: str | None) -> int:
         return self.limits_of(namespace, workflow).value_bytes
 
+    def most_bytes(self, namespace: str, workflow: str | None) -> int:
+        return self._driver.most_bytes(self.value_bytes(namespace, workflow))
+
     async def limits(self, namespace: str, workflow: str | None) -> Limits:
         return self.limits_of(namespace, workflow)
 
@@ -194,6 +204,14 @@ class OwnDesk(Reading):
         look, records = await self.records(who, no)
         return history.lines(records, running, look.open_waits)
 
+    async def _whole(self, who: Who, no: int) -> tuple[Look, list[Recorded], Look]:
+        if self._driver.depot is None:
+            return await super()._whole(who, no)
+        core: Any = self._driver.core
+        look, records = self._told(who, await self._asked(who, core.whole_history, no))
+        row = await self._asked(who, core.find_whole, *look[1:3], look.id)
+        return look, records, Look._make(row or (await self.find(who)))
+
     async def recorded(self, who: Who, no: int, name: str, count: int) -> None:
         driver = self._driver
         while True:
@@ -241,7 +259,7 @@ class OwnDesk(Reading):
             goes_on = code is not None and STATUSES[code] not in wanted and not looks
             if goes_on and memory.number(*who) != no:
                 goes_on = False  # another one has the id by now
-            news = await watch.next() if goes_on else None
+            news = _unless_large(await watch.next()) if goes_on else None
             while news is None:
                 self.check(called)
                 look = await self.find(who)
@@ -252,7 +270,7 @@ class OwnDesk(Reading):
                     continue  # it may have changed meanwhile
                 news = (look.status, look.result)
                 if news[0] not in wanted and not news[0].is_final:
-                    news = await watch.next()
+                    news = _unless_large(await watch.next())
         finally:
             watch.close()
         return Reached(watch.no, version, *news)

@@ -63,19 +63,26 @@ class Reading(ABC):
         return history.lines(records, [], look.open_waits)
 
     async def export(self, who: Who, no: int) -> dict[str, Any]:
-        look, records = await self.records(who, no)
-        whole = await self.find(who)  # that look has no payloads
+        look, records, whole = await self._whole(who, no)
         if whole.no != no:
             raise not_found(who.workflow, who.id, who.namespace)
         look = look._replace(params=whole.params, result=whole.result, attributes=whole.attributes)
         return exported.export(look, records)
+
+    async def _whole(self, who: Who, no: int) -> tuple[Look, list[Recorded], Look]:
+        """Returns an instance, what is recorded of it, and the same instance with its values."""
+        look, records = await self.records(who, no)
+        return look, records, await self.find(who)
 
     async def undoing(self, who: Who, no: int) -> UndoStatus | None:
         return answers.undoing_of(*await self.records(who, no))
 
     async def records(self, who: Who, no: int) -> tuple[Look, list[Recorded]]:
         """Returns an instance, and what is recorded of it."""
-        found = await self._asked(who, self._looks.history, no)
+        return self._told(who, await self._asked(who, self._looks.history, no))
+
+    @staticmethod
+    def _told(who: Who, found: Any) -> tuple[Look, list[Recorded]]:
         if found is None:
             raise not_found(who.workflow, who.id, who.namespace)
         row, records = found

@@ -401,6 +401,17 @@ class SealedCore:
         """See `Core.history`."""
         return self._asked(self._core.history(no), self._history)
 
+    def find_whole(self, namespace: str, workflow: str, id: str) -> int:
+        """See `LargeCore.find_whole`."""
+        return self._asked(
+            self._core.find_whole(namespace, workflow, id),  # type: ignore[attr-defined]  # where there is a payload store
+            lambda row: None if row is None else self._row(row),
+        )
+
+    def whole_history(self, no: int) -> int:
+        """See `LargeCore.whole_history`."""
+        return self._asked(self._core.whole_history(no), self._history)  # type: ignore[attr-defined]  # where there is a payload store
+
     def approvals(self, *query: Any) -> int:
         """See `Core.approvals`."""
         return self._asked(

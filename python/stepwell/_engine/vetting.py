@@ -59,14 +59,14 @@ async def vet(desk: Here, call: Call, args: list[Any]) -> None:
         if by_name["dedup_id"] is not None:
             names.step_name(by_name["dedup_id"], "dedup_id")
         who: Who = by_name["who"]
-        _vet_value(by_name["payload"], "payload", desk.value_bytes(who.namespace, who.workflow))
+        _vet_value(by_name["payload"], "payload", desk.most_bytes(who.namespace, who.workflow))
     elif call.name == "decide":
         of: Who = by_name["of"]
         _vet_value(by_name["decision"], "decision", desk.value_bytes(of.namespace, of.workflow))
     elif call.name == "resolve":
         stuck: Who = by_name["who"]
         outcome: Set = by_name["outcome"]
-        _vet_value(outcome.payload, "value", desk.value_bytes(stuck.namespace, stuck.workflow))
+        _vet_value(outcome.payload, "value", desk.most_bytes(stuck.namespace, stuck.workflow))
     elif call.name == "set_priority":
         names.priority(by_name["priority"])
     elif call.name == "resume" and by_name["to_version"] is not None:
@@ -87,7 +87,7 @@ def _vet_creation(desk: Here, code: Code, given: dict[str, Any]) -> None:
         )
     if given["if_exists"] not in ("raise", "return", "return_if_same"):
         raise InvalidConfig(f"if_exists is {given['if_exists']!r:.120}.")
-    most = desk.value_bytes(code.namespace, code.workflow)
+    most = desk.most_bytes(code.namespace, code.workflow)
     items: list[NewItem] = given["items"] if "items" in given else [given["item"]]
     names.batch_size(len(items))
     for id, params, priority, start_at, attributes, keep in items:

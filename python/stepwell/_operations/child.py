@@ -402,7 +402,7 @@ def child_output(life: Life, target: Workflow[Any, R], id: str, outcome: Outcome
 def value_bytes_of(life: Life, workflow: str) -> int:
     """Returns how large a value may be that is for an instance of this workflow, whoever gives
     it."""
-    return life.port.limits_of(life.who.namespace, workflow).value_bytes
+    return life.port.most_bytes(life.port.limits_of(life.who.namespace, workflow).value_bytes)
 
 
 def encode_params(

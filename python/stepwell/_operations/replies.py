@@ -78,7 +78,9 @@ class Replying(Asking):
             branch,
             _core.REPLIED,
             self._type,
-            lambda: plan.encode(value, limit=self._life.value_bytes, where="reply"),
+            lambda: plan.encode(
+                value, limit=self._life.port.most_bytes(self._life.value_bytes), where="reply"
+            ),
         )
         return Pending(answer, (branch, self._type, self._place, stored, refusal))
 

@@ -462,7 +462,9 @@ class StepOperation(RecordedStep):
     async def save(self, value: Any, attempt: int) -> None:
         """`StepContext.save`."""
         plan = HiddenPlan(codec.plan()) if self.plan.is_sensitive else codec
-        payload = plan.encode(value, limit=self.life.value_bytes, where="saved value")
+        payload = plan.encode(
+            value, limit=self.life.port.most_bytes(self.life.value_bytes), where="saved value"
+        )
         await self._note(SAVED, attempt, payload)
         self._saved = payload
 

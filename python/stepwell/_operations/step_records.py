@@ -114,7 +114,8 @@ class RecordedStep(TaskOperation):
 
     def _submit_value(self, attempt: int) -> None:
         try:
-            self.payload = self.plan.codec.encode(self.value, "result", self.life.value_bytes)
+            most = self.life.port.most_bytes(self.life.value_bytes)
+            self.payload = self.plan.codec.encode(self.value, "result", most)
         except (NotSerializable, TooLarge) as error:
             self._submit_failure(diagnosis.unstorable(self.life, self.identity[2], error), attempt)
         except BaseException as error:  # code of the value's own class (R9)
