@@ -1,4 +1,5 @@
-"""The programs in examples/ run, twice on the same store; the one that serves is in test_web.py."""
+"""The programs in examples/ run, twice on the same store; the one that serves is in test_web.py,
+and the bucket, which is no program, in test_payloads_bucket.py."""
 
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 EXAMPLES = sorted(
     it
     for it in (Path(__file__).parent.parent / "examples").glob("*.py")
-    if not it.name.endswith("_app.py")
+    if not it.name.endswith(("_app.py", "bucket.py"))
 )
 ARGUMENTS = {"burst.py": ["--instances", "2000"]}
 LAST_LINES = {
