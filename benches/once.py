@@ -17,6 +17,7 @@ from benches import (
     clients,
     floods,
     fronts,
+    large,
     lists,
     machine,
     readers,
@@ -53,6 +54,8 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "clients": clients.calls,
     "watchers-over-sockets": clients.watchers,
     "pages": lists.pages,
+    "large": large.folder,
+    "small-beside-large": large.small,
     "watch-or-ask": readers.watch_or_ask,
     "telemetry": telemetry.told,
 }
