@@ -329,6 +329,7 @@ fn history(reader: &mut dyn Reader, no: InstanceNo) -> Result<Option<(Look, Vec<
 mod tests {
     use super::*;
     use crate::ids::Seq;
+    use crate::large::Loose;
     use crate::schedule::{Firing, Schedule};
     use crate::store::memory::MemoryStore;
     use crate::store::samples::{append, create};
@@ -410,6 +411,10 @@ mod tests {
 
         fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
             self.0.firings(page)
+        }
+
+        fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
+            self.0.loose(beyond, limit)
         }
     }
 

@@ -11,6 +11,7 @@ use crate::bulk;
 use crate::engine::Job;
 use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Seq};
+use crate::large::{LargeKey, Loose};
 use crate::note::{Note, Start};
 use crate::runtime::loader::{known_ids, read_start, same, same_items, seen};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
@@ -121,6 +122,10 @@ impl Reader for Torn<'_> {
 
     fn firings(&mut self, page: &FiringQuery) -> Result<schedule::Rows<Firing>, Error> {
         self.now.firings(page)
+    }
+
+    fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
+        self.now.loose(beyond, limit)
     }
 }
 

@@ -176,14 +176,7 @@ impl Model {
             Op::Schedule(_) | Op::Firing(_) | Op::ForgetFirings(..) | Op::Unschedule(_) => {
                 self.schedules.apply(op)
             }
-            Op::Large(keys) => {
-                self.large.extend(keys);
-                Outcome::Done(0)
-            }
-            Op::ForgetLarge(keys) => {
-                self.large.retain(|it| !keys.contains(it));
-                Outcome::Done(0)
-            }
+            Op::Large(_) | Op::ForgetLarge(_) => self.large(op),
             Op::Ended(it) => self.keep_ended(it),
             Op::Failed(it) => self.keep_failed(it),
             Op::Bucket(it) => {
@@ -191,6 +184,15 @@ impl Model {
                 Outcome::Done(0)
             }
         }
+    }
+
+    fn large(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Large(keys) => self.large.extend(keys),
+            Op::ForgetLarge(keys) => self.large.retain(|it| !keys.contains(it)),
+            other => unreachable!("it is about no large value: {other:?}"),
+        }
+        Outcome::Done(0)
     }
 
     fn keep_approval(&mut self, approval: &Approval) -> Outcome {

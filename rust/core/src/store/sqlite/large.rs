@@ -10,11 +10,16 @@ use super::fault::{corrupt, Result};
 use super::statements::Sql;
 use super::write::Writing;
 use crate::large::{LargeKey, Loose};
-use crate::store::Outcome;
+use crate::store::{Op, Outcome};
 
 impl Writing<'_> {
-    /// Runs this for each of the keys.
-    pub(super) fn large(&mut self, sql: Sql, keys: &[LargeKey]) -> Result<Outcome> {
+    /// Keeps keys, or forgets them.
+    pub(super) fn large(&mut self, op: &Op) -> Result<Outcome> {
+        let (sql, keys) = match op {
+            Op::Large(keys) => (Sql::Large, keys),
+            Op::ForgetLarge(keys) => (Sql::ForgetLarge, keys),
+            other => unreachable!("it is about no large value: {other:?}"),
+        };
         for key in keys {
             let _ = self.run(sql, [&key[..]])?;
         }

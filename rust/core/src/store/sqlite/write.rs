@@ -112,8 +112,7 @@ impl<'c> Writing<'c> {
             Op::Unschedule(number) => self.unschedule(*number),
             Op::ForgetBulks(before) => self.forget(Sql::ForgetBulks, *before),
             Op::ForgetAudit(before) => self.forget(Sql::ForgetAudit, *before),
-            Op::Large(keys) => self.large(Sql::Large, keys),
-            Op::ForgetLarge(keys) => self.large(Sql::ForgetLarge, keys),
+            Op::Large(_) | Op::ForgetLarge(_) => self.large(op),
             Op::Meta(name, value) => self.run(Sql::Meta, params![name, value]),
             Op::Ended(it) => {
                 for (version, counts) in &it.versions {
