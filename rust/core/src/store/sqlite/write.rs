@@ -22,7 +22,7 @@ use crate::ids::{Incarnation, InstanceNo, Micros};
 use crate::letter::{Address, Letter, LetterId};
 use crate::lifecycle::Status;
 use crate::limits::FORGOTTEN;
-use crate::store::{NewInstance, Op, Outcome, Restart, Transition, FAILURE_HOURS};
+use crate::store::{Called, NewInstance, Op, Outcome, Restart, Transition, FAILURE_HOURS};
 use crate::wait::{Approval, ApprovalStatus, Event, Source, Wait};
 
 /// A batch being applied.
@@ -98,10 +98,7 @@ impl<'c> Writing<'c> {
             Op::Leave(letter) => self.leave(letter),
             Op::TakeIn(id) => self.take_in(*id),
             Op::Audit(it) => self.audit(it),
-            Op::Called(it) => {
-                let crc = sums::call(&it.id, it.at, &it.answer);
-                self.run(Sql::Called, params![it.id, it.at, crc, it.answer])
-            }
+            Op::Called(it) => self.called(it),
             Op::ForgetCalls(before) => self.forget(Sql::ForgetCalls, *before),
             Op::Forget(it) => forgotten::forget(self.conn, it).map(|()| Outcome::Done(0)),
             Op::Bulk(it) => self.bulk(it),
@@ -151,6 +148,11 @@ impl<'c> Writing<'c> {
     pub(super) fn run(&mut self, sql: Sql, params: impl rusqlite::Params) -> rows::Result<Outcome> {
         self.sql.get(sql)?.execute(params)?;
         Ok(Outcome::Done(0))
+    }
+
+    fn called(&mut self, it: &Called) -> rows::Result<Outcome> {
+        let crc = sums::call(&it.id, it.at, &it.answer);
+        self.run(Sql::Called, params![it.id, it.at, crc, it.answer])
     }
 
     /// Writes a payload into one of the tables (no, crc, payload).
