@@ -27,7 +27,7 @@ from stepwell import (
 from stepwell._engine import depot
 from stepwell.crypto import Keyring
 from stepwell.payloads import Folder, Memory
-from stepwell.testing import check_replay, open_test_engine
+from stepwell.testing import TestEngine, check_replay, open_test_engine
 
 OVER = 1_000
 BIG = 5_000
@@ -46,9 +46,11 @@ def large(letter: str) -> str:
     return letter * BIG
 
 
-async def settle(engine: Engine, place: Memory, left: int) -> None:
-    """Sweeps until there is no more than that; rows that are erased are freed in the idle."""
+async def settle(engine: TestEngine, place: Memory, left: int) -> None:
+    """Sweeps until there is no more than that; rows that are erased are freed in the idle, and
+    who is purged is at a time."""
     while len(place.values) > left:
+        await engine.clock.advance("1 min")
         await swept(engine)
     assert await swept(engine) == 0
     assert len(place.values) == left
