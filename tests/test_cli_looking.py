@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
+import sys
+from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from commands import is_row, on_terminal, piped
 from shop import fail, order, pay
 
-from stepwell import sync
+from stepwell import ReasonCount, sync
+from stepwell.cli import output
 
 
 @pytest.fixture
@@ -120,6 +125,24 @@ def test_mistakes_have_a_code_and_a_text(store, arguments, code, told):
     done = piped(*arguments)
     assert (done.code, done.out) == (code, "")
     assert told in done.err
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 81, 120])
+def test_a_table_leaves_no_letter_out_however_wide_the_terminal_is(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    at = datetime.fromtimestamp(0, UTC)
+    words = ["order", "1", "waiting", "event", "paid", "ValueError"]
+    long = [f"{it}-and-more-of-it" for it in words]
+    rows = [ReasonCount(*of, 4_102, at, at, "i") for of in (words, long)]
+    output.Output().rows(rows)
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert max(map(len, told.splitlines())) <= columns
+    ago = output.age(at)
+    cells = [*("count", "of", "status", "code", "step", "error type", "since", "next")]
+    for workflow, version, *rest in (words, long):
+        cells += ["4,102", f"{workflow}@{version}", *rest, ago, ago]
+    assert Counter("".join(told.split())) == Counter("".join("".join(cells).split()))
 
 
 @pytest.mark.parametrize("name", ["list", "reasons"])

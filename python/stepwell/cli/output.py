@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS: dict[str, str] = {
     "InstanceSummary": "instance status reason why updated_at",
-    "ReasonCount": "count workflow version status code step error_type since next",
+    "ReasonCount": "count of status code step error_type since next",
     "StepRecord": "step kind attempt status started_at took outcome",
     "ApprovalRequest": "id status detail asked_at until",
     "Bulk": "id operation workflow filter status done errors rate actor began_at",
@@ -41,8 +41,8 @@ COLUMNS: dict[str, str] = {
 """What a table shows of a row, unless `--fields` says what."""
 _AGES = {"updated_at", "since", "next", "asked_at", "until", "began_at", "next_at", "paused_at"}
 """Moments that a table tells by how far away they are."""
-_SHORT = 20
-"""Columns up to this wide are kept whole."""
+_BETWEEN = 2
+"""Spaces between two columns."""
 _COLOURS = {
     "complete": "green", "running": "cyan", "waiting": "blue", "queued": "yellow",
     "errored": "red", "blocked": "bold red", "terminated": "magenta", "paused": "yellow",
@@ -88,6 +88,11 @@ def _instance(row: Mapping[str, Any]) -> str | None:
     return None if row["workflow"] is None else address(row["workflow"], row["id"])
 
 
+def _of(row: Mapping[str, Any]) -> str:
+    version = row["version"]
+    return row["workflow"] if version is None else f"{row['workflow']}@{version}"
+
+
 MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "instance": _instance,
     "why": _why,
@@ -95,6 +100,7 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "outcome": _outcome,
     "what": _what,
     "on": _on,
+    "of": _of,
 }
 """Columns that are made of several fields."""
 
@@ -201,15 +207,17 @@ class Output:
         from rich.table import Table
 
         columns = [name for name, _ in self._cells(rows[0])]
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, padding=(0, _BETWEEN, 0, 0), pad_edge=False, header_style="bold")
         told = [self._cells(it) for it in rows]
         keep = [
             n
             for n, name in enumerate(columns)
             if self.fields or n == 0 or any(cell(name, line[n][1]) for line in told)
         ]
-        for n in keep:
-            table.add_column(**_column(columns[n], [line[n][1] for line in told]))
+        made = [_column(columns[n], [line[n][1] for line in told]) for n in keep]
+        _fit(made, self.console.width)
+        for it in made:
+            table.add_column(**it)
         for line in told:
             table.add_row(*(_text(cell(*line[n]), _colour(line[n][1])) for n in keep))
         self.console.print(table)
@@ -326,7 +334,7 @@ def _colour(value: Any) -> str:
 
 
 def _column(name: str, values: list[Any]) -> dict[str, Any]:
-    """Returns how a column is laid out: short ones are not broken, as long as there is room."""
+    """Returns how a column is laid out, as wide as it would be."""
     head = name.removesuffix("_at").replace("_", " ")
     longest = max(len(it) for it in (head, *(cell(name, value) for value in values)))
     number = all(isinstance(it, int | float) and not isinstance(it, bool) for it in values)
@@ -334,8 +342,19 @@ def _column(name: str, values: list[Any]) -> dict[str, Any]:
         "header": head,
         "overflow": "fold",
         "justify": "right" if number else "left",
-        "min_width": longest if longest <= _SHORT else None,
+        "width": longest,
     }
+
+
+def _fit(columns: list[dict[str, Any]], width: int) -> None:
+    """Makes columns narrower, always the widest one, until no letter is beyond the terminal; what
+    does not fit into one goes on in the next line."""
+    for it in columns:
+        it["width"] = min(it["width"], width)
+    beyond = sum(it["width"] + _BETWEEN for it in columns) - _BETWEEN - width
+    for _ in range(beyond):
+        widest = max(columns, key=lambda it: it["width"])
+        widest["width"] = max(1, widest["width"] - 1)
 
 
 def _grid() -> Any:
