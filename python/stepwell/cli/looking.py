@@ -75,8 +75,7 @@ async def show(client: Client, out: Output, instance: str, **given: Any) -> None
 async def history(
     client: Client, out: Output, instance: str, step: str | None, failed: bool, **given: Any
 ) -> None:
-    """Show what is recorded of one instance, oldest first: each step, and each attempt of it with
-    its idempotency key."""
+    """Show what is recorded of one instance, oldest first: each step, and each attempt of it."""
     it = await found(client, instance)
     records = await it.history()
     if step is not None:
