@@ -215,6 +215,37 @@ async def test_a_childs_output_stays_while_its_parent_has_it():
         await settle(engine, place, 0)
 
 
+@workflow
+async def again(step, text: str) -> str:
+    if len(text) < OVER + 4:
+        await step.continue_as_new(text + "+")
+    return text[-3:]
+
+
+async def test_params_of_the_next_run_lie_there_and_those_of_the_last_one_go():
+    place = memory()
+    async with open_test_engine([again], payloads=place) as engine:
+        instance = await engine.create(again, "x" * (OVER + 1))
+        assert await instance.result() == "+++"
+        assert (await instance.history())[0].count == 4
+        await settle(engine, place, 1)  # of the last run; what it returned is small
+        assert not engine._running().depot.in_use
+        await instance.delete()
+        await settle(engine, place, 0)
+
+
+async def test_a_next_run_whose_params_cannot_be_put_is_blocked_and_resumed():
+    place = Hooked()
+    async with open_test_engine([again], payloads=place) as engine:
+        instance = await engine.create(again, "x" * (OVER + 1))
+        place.before["put"] = raises(OSError(28, "No space left on device"))
+        await instance.wait_for_status("blocked")
+        assert "the params of the next run" in (await instance.explain()).text
+        place.before.clear()
+        await instance.resume()
+        assert await instance.result() == "+++"
+
+
 async def test_retention_deletes_there_too():
     place = memory()
     kept = Retention(success="1 day", error="1 day")

@@ -109,7 +109,7 @@ class Holding:
         self._records: dict[int, int] = {}
         """Whose record a ticket of the core is."""
         self._ending: dict[int, list[bytes]] = {}
-        """The same of bodies that have finished, by theirs."""
+        """The same of bodies that have finished, or go on as new, by theirs."""
         self._opens: dict[int, Callable[[Any], Look]] = {}
         self._starting: dict[int, int] = {}
         """Incarnations of bodies that are to begin, by their numbers."""

@@ -186,6 +186,17 @@ class LargeCore(Holding):
         """See `Core.paused`."""
         self._after(no, lambda: self._core.paused(no, incarnation))
 
+    def continue_as_new(self, no: int, incarnation: int, params: bytes | None, *more: Any) -> None:
+        """See `Core.continue_as_new`."""
+        of = (no, incarnation)
+        if params is None or len(params) <= self._over:
+            self._after(no, lambda: self._core.continue_as_new(*of, params, *more))
+            return
+        self._hold(
+            of, [params], "the params of the next run",
+            lambda it: self._core.continue_as_new(*of, it[0], *more), ends=True,
+        )  # fmt: skip
+
     def undoes(self, no: int, incarnation: int, error: bytes | None) -> None:
         """See `Core.undoes`."""
         self._after(no, lambda: self._core.undoes(no, incarnation, error))
