@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from stepwell import InvalidConfig, ReasonCount, Retry, Status, workflow
+from stepwell._values.durations import instant_us
 from stepwell.testing import open_test_engine
 
 
@@ -127,6 +128,31 @@ async def test_queued_instances_are_counted_by_the_limit_that_holds_them_up():
         assert left == (Status.QUEUED, "start_at", 1, "later", now)
         await engine.clock.advance("2 hours")
         assert await codes(engine) == []
+
+
+async def test_one_whose_start_time_is_over_is_an_example_of_what_holds_it_up():
+    gate = trio.Event()
+
+    @workflow(concurrency=1)
+    async def holds(step):
+        await step.do(gate.wait)
+
+    async with open_test_engine(workflows=[holds], autojump=False) as engine:
+
+        async def queued():
+            (row,) = [it for it in await engine.reasons(holds) if it.status is Status.QUEUED]
+            return row.code, row.count, row.example_id, row.next
+
+        at = engine.clock.now() + timedelta(hours=1)
+        await engine.create(holds)
+        await engine.create(holds, id="later", start_at=at)
+        assert await queued() == ("start_at", 1, "later", at)
+        core = engine._running().core
+        core.advance(instant_us(at))  # the test's clock waits for the attempt
+        while (told := await queued())[0] == "start_at":
+            pass
+        gate.set()
+        assert told == ("concurrency", 1, "later", None)
 
 
 async def test_paused_blocked_and_errored_instances_are_counted(tmp_path):

@@ -120,8 +120,9 @@ impl Engine {
             return Err(Refused::Closed);
         }
         let asked = (namespace, workflow);
-        let told = self.with_limit(|limit| self.shared.tally.reasons(asked, self.now(), limit));
-        self.ask(Question::Reasons(told))
+        let now = self.now();
+        let told = self.with_limit(|limit| self.shared.tally.reasons(asked, now, limit));
+        self.ask(Question::Reasons(told, now))
     }
 
     /// Asks for a page of instances; of the children of one only; of those only that are counted as

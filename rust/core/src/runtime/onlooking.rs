@@ -112,8 +112,9 @@ impl StoreFile {
     pub fn reasons(&self, namespace: Option<&str>, workflow: Option<&str>) -> Seen<Data> {
         self.read(|it| {
             let tally = self.tally(it)?;
-            let told = tally.reasons((namespace, workflow), self.clock.now(), nothing_starts);
-            answer(it.reader(), &Question::Reasons(told))
+            let now = self.clock.now();
+            let told = tally.reasons((namespace, workflow), now, nothing_starts);
+            answer(it.reader(), &Question::Reasons(told, now))
         })
     }
 

@@ -36,8 +36,8 @@ pub enum Question {
     List(Box<Filter>, Option<Box<Parent>>, Option<Box<Among>>),
     /// What instances are at that changed, of this namespace.
     Changes(Box<str>, Since),
-    /// Why instances are where they are, as the tally tells it; of a namespace or all.
-    Reasons(Vec<ReasonTold>),
+    /// Why instances are where they are, as the tally tells it at this time; of a namespace or all.
+    Reasons(Vec<ReasonTold>, Micros),
     /// History and open waits.
     History(InstanceNo),
     /// A page of approvals.
@@ -113,8 +113,8 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Changes(since.is_lost, rows, to);
             Ok(())
         })?,
-        Question::Reasons(told) => reader.at_once(&mut |it| {
-            let named = told.iter().map(|told| named(it, told.clone()));
+        Question::Reasons(told, now) => reader.at_once(&mut |it| {
+            let named = told.iter().map(|told| named(it, told.clone(), *now));
             data = Data::Reasons(named.collect::<Result<_, Error>>()?);
             Ok(())
         })?,
@@ -196,6 +196,7 @@ fn created_at(reader: &mut dyn Reader, no: InstanceNo) -> Result<Micros, Error> 
 fn named(
     reader: &mut dyn Reader,
     mut told: ReasonTold,
+    now: Micros,
 ) -> Result<(ReasonTold, Option<Box<str>>), Error> {
     let first = || Filter {
         limit: 1,
@@ -211,11 +212,12 @@ fn named(
             ..first()
         })?;
         let first = queued.into_iter().next();
-        let fits = |it: &Row| it.start_at.is_some() == (&*told.code == codes::START_AT);
+        let ahead = |it: &Row| it.start_at.filter(|at| *at > now);
+        let fits = |it: &Row| ahead(it).is_some() == (&*told.code == codes::START_AT);
         let is_first = |it: &Row| told.since.is_none_or(|since| it.updated_at < since);
         if let Some(it) = first.filter(|it| fits(it) && is_first(it)) {
             (told.since, told.example) = (Some(it.updated_at), Some(it.no));
-            told.next = it.start_at;
+            told.next = ahead(&it);
             return Ok((told, Some(it.id)));
         }
     }
