@@ -247,7 +247,8 @@ pub(super) fn events_are_back(truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// Whoever was called by what is erased has ended, or is gone if its id is to be free.
+/// Whoever was called by what is erased has ended, or is gone if its id is to be free. One that has
+/// ended may have been restarted since, by somebody else.
 pub(super) fn no_child_of_erased(truth: &Truth) -> Verdict {
     for before in &truth.commit.anew {
         let Some(parent) = truth.all.get(&before.no) else {
@@ -257,7 +258,9 @@ pub(super) fn no_child_of_erased(truth: &Truth) -> Verdict {
         let children = truth.all.values().filter(|it| it.parent == Some(parent.no));
         for child in children.filter(|it| it.called && !kept.contains(&it.no)) {
             let continued = truth.commit.continued.contains(&parent.no);
-            let right = child.status.is_final() && (continued || !is_own(&child.id));
+            let again = |it: &Truly| it.no == child.no && it.status.is_final();
+            let ended = child.status.is_final() || truth.commit.anew.iter().any(again);
+            let right = ended && (continued || !is_own(&child.id));
             holds!(right, "nothing of {parent:?} called it: {child:?}");
         }
         for child in &kept {
