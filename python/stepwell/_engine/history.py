@@ -17,6 +17,7 @@ from .._core import (
     INTERRUPTED,
     KINDS,
     REFUSED,
+    RESTARTED,
     UNDO,
     VERDICTS,
 )
@@ -63,8 +64,9 @@ def numbered(records: list[Recorded]) -> list[tuple[int, StepRecord]]:
 
 
 def _named(records: list[Recorded]) -> list[Recorded]:
-    """Returns all but what is recorded of the undoing as a whole, which `status()` tells."""
-    return [it for it in records if it.kind != UNDO or it.name]
+    """Returns all but what is recorded of the instance as a whole: of its undoing, which `status()`
+    tells, and that it began anew."""
+    return [it for it in records if it.verdict != RESTARTED and (it.kind != UNDO or it.name)]
 
 
 def _record(record: Recorded) -> StepRecord:
