@@ -234,6 +234,21 @@ async def test_params_of_the_next_run_lie_there_and_those_of_the_last_one_go():
         await settle(engine, place, 0)
 
 
+async def test_params_of_the_next_run_may_be_as_large_as_those_of_the_first():
+    place = Memory(over=OVER, limit=3_000_000)
+
+    @workflow
+    async def doubles(step, text: str) -> int:
+        if len(text) < 2_000_000:
+            await step.continue_as_new(text * 2)
+        return len(text)
+
+    async with open_test_engine([doubles], payloads=place) as engine:
+        assert await engine.call(doubles, "x" * 1_000_000) == 2_000_000
+        with pytest.raises(stepwell.InstanceErrored, match="over the limit of 3,000,000"):
+            await engine.call(doubles, "x" * 1_600_000)
+
+
 async def test_a_next_run_whose_params_cannot_be_put_is_blocked_and_resumed():
     place = Hooked()
     async with open_test_engine([again], payloads=place) as engine:

@@ -117,7 +117,9 @@ class Step(AskingForSteps, AskingToWait, AskingOthers):
             branch,
             _core.CONTINUED,
             continuing.NAME,
-            lambda: encode_params(life.who.workflow, params, life.value_bytes),
+            lambda: encode_params(
+                life.who.workflow, params, life.port.most_bytes(life.value_bytes)
+            ),
         )
         return Pending(continuing.continue_as_new, (branch, continuing.NAME, stored, refusal))
 
