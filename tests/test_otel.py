@@ -256,6 +256,7 @@ async def test_what_is_stored_beside_a_value_is_no_part_of_it(tmp_path):
             with heard.tracer.start_as_current_span("program"):
                 instance = await engine.create(parent, 1, id="one")
                 assert (await engine.create(parent, 1, id="one", if_exists="return_if_same")).id
+                assert [it.status.is_ok for it in heard.named("create parent")[-2:]] == [True] * 2
                 with pytest.raises(InstanceExists):
                     await engine.create(parent, 2, id="one", if_exists="return_if_same")
                 await instance.send_event("go", 5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from .._errors import InstanceExists
 from .._values.codec import codec
 
 if TYPE_CHECKING:
@@ -34,10 +35,18 @@ class TracedDesk:
     async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
         """See `Desk.create`."""
         id, params, *rest = item
+        exists: InstanceExists | None = None
         with self._telemetry.asks("create", (code.namespace, code.workflow, id)) as carry:
-            made: tuple[int, str, bool] = await self._desk.create(
-                code, (id, carry(params), *rest), if_exists
-            )
+            try:
+                made: tuple[int, str, bool] = await self._desk.create(
+                    code, (id, carry(params), *rest), if_exists
+                )
+            except InstanceExists as error:
+                if if_exists != "return_if_same":
+                    raise
+                exists = error  # its params stand in another trace; whoever asked compares them
+        if exists is not None:
+            raise exists
         return made
 
     async def create_batch(
