@@ -95,9 +95,11 @@ class Step(AskingForSteps, AskingToWait, AskingOthers):
         cancelled, and their attempts end first, threads too. Then, in one commit, the new run is
         there. It has the attributes, the events that were not taken yet, what was answered, the
         priority, the retention and the version of the one before; children that were created live
-        on. Children that were called and have not ended are terminated. Undos are forgotten, steps
-        count anew, and `idempotency_key`, `uuid()` and `random` are others. The time limit of the
-        workflow (`timeout=`) is that of the instance, and goes on.
+        on. Children that were called and have not ended are terminated; they keep their ids, so
+        what has an `id` of its own needs another one in each run. A request that was taken and not
+        answered is answered by nobody any more. Undos are forgotten, steps count anew, and
+        `idempotency_key`, `uuid()` and `random` are others. The time limit of the workflow
+        (`timeout=`) is that of the instance, and goes on.
 
         `history()` shows the present run. It begins with a line of kind "continue_as_new", whose
         count is the number of the run, from 2, and whose time is what `now()` is in its first turn.
