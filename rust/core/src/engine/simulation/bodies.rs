@@ -85,14 +85,15 @@ impl Running {
         (!self.by.no.is_multiple_of(4)).then_some(self.turns)
     }
 
-    /// Whether every open operation is a wait, and there is one.
+    /// Whether every open operation is a wait, and there is one; of a body that is to go on as new
+    /// while others of its branches wait, no.
     fn only_waits(&self) -> bool {
         let awaits = |it: &usize| self.strands[*it].awaits;
         let open: Vec<_> = (0..self.strands.len())
             .filter(|it| self.act(*it).is_some())
             .collect();
         let waits = |it| awaits(it).is_some_and(|it| it < FIRST_TICKET);
-        !self.over && !open.is_empty() && open.iter().all(waits)
+        !self.over && !self.has_ended() && !open.is_empty() && open.iter().all(waits)
     }
 
     fn has_ended(&self) -> bool {
