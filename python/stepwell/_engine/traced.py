@@ -35,18 +35,16 @@ class TracedDesk:
     async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
         """See `Desk.create`."""
         id, params, *rest = item
-        exists: InstanceExists | None = None
+        made: tuple[int, str, bool] | InstanceExists
         with self._telemetry.asks("create", (code.namespace, code.workflow, id)) as carry:
             try:
-                made: tuple[int, str, bool] = await self._desk.create(
-                    code, (id, carry(params), *rest), if_exists
-                )
+                made = await self._desk.create(code, (id, carry(params), *rest), if_exists)
             except InstanceExists as error:
                 if if_exists != "return_if_same":
                     raise
-                exists = error  # its params stand in another trace; whoever asked compares them
-        if exists is not None:
-            raise exists
+                made = error  # its params stand in another trace; whoever asked compares them
+        if isinstance(made, InstanceExists):
+            raise made
         return made
 
     async def create_batch(
