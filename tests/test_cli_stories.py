@@ -254,6 +254,14 @@ def test_it_runs_since_hours(shop):
     assert "threading.py" in told["text"] or "deploys.py" in told["text"]
 
 
+def under_way(shop) -> bool:
+    """Whether an attempt of r-1 runs, or never will again."""
+    with shop.client() as client:
+        it = client.get("render", "r-1")
+        told = it.explain().details.get("steps", [])
+        return any(step["state"] == "running" for step in told) or it.status().status == "blocked"
+
+
 def test_the_process_dies_again_and_again(shop):
     shop.open()
     shop.rows("stepwell limits set --recoveries 1")
@@ -262,6 +270,9 @@ def test_the_process_dies_again_and_again(shop):
     for _ in range(3):
         shop.close(signal.SIGKILL)
         shop.open()
+        last = time.monotonic() + 60
+        while not under_way(shop):  # who is killed before it runs again is not suspected for that
+            assert time.monotonic() < last
     look, export, delete = shown("The process dies again and again")
     with shop.client() as client:
         client.get("render", "r-1").wait_for_status("blocked")
