@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from stepwell import InvalidConfig, Retry, Status, workflow
-from stepwell._engine import own_desk
+from stepwell._engine import reading
 from stepwell.testing import open_test_engine
 
 
@@ -141,7 +141,7 @@ async def test_a_reason_goes_with_other_filters_and_with_a_budget(monkeypatch):
         assert await ids_of(engine, reason="retrying", version="2") == []
         assert await ids_of(engine, reason="slots") == []
         assert await ids_of(engine, reason="what nobody is") == []
-        monkeypatch.setattr(own_desk, "LOOKED_AT_MAX", 1)
+        monkeypatch.setattr(reading, "LOOKED_AT_MAX", 1)
         page = await engine.list(reason="failed", id_prefix="errored-0")
         assert page.items == []
         assert page.searched_to is not None

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from stepwell import InvalidConfig, workflow
-from stepwell._engine import own_desk
+from stepwell._engine import reading
 from stepwell.testing import open_test_engine
 
 
@@ -61,7 +61,7 @@ async def test_children_and_beginnings_of_ids_are_found(tmp_path):
 async def test_a_page_looks_at_so_many_and_goes_on_from_there(
     monkeypatch, tmp_path, newest_first, store
 ):
-    monkeypatch.setattr(own_desk, "LOOKED_AT_MAX", 10)
+    monkeypatch.setattr(reading, "LOOKED_AT_MAX", 10)
     store = store if store == ":memory:" else tmp_path / store
     async with open_test_engine(workflows=[waits, later], store=store, autojump=False) as engine:
         start = engine.clock.now()
@@ -171,7 +171,7 @@ async def test_approvals_come_in_pages(monkeypatch):
         assert [it.name for it in rest] == ["a3", "a4", "a5"]
         last = await engine.approvals.list(limit=3, cursor=rest.cursor)
         assert ([it.name for it in last], last.cursor) == (["a6"], None)
-        monkeypatch.setattr(own_desk, "LOOKED_AT_MAX", 2)
+        monkeypatch.setattr(reading, "LOOKED_AT_MAX", 2)
         names, cursor = [], None
         while True:
             page = await engine.namespace("acme").approvals.list(cursor=cursor)
