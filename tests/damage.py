@@ -258,6 +258,8 @@ def damage(store: Path, table: str, column: str, value: str, row: int) -> bool:
     with unchecked(store) as conn:
         if table == "letter":
             leave(conn)
+        if table == "large":
+            conn.execute("INSERT OR IGNORE INTO large VALUES (zeroblob(16))")
         rows = rows_of(conn, table)
         where = rows[row % len(rows)]
         before = conn.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()

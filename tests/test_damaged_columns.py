@@ -29,6 +29,7 @@ UNNOTICED = {
     },
     "workflow": {"namespace", "name"}, "version": {"name"}, "approval": {"number"},
     "letter": {"id"},
+    "large": {"key"},
     "wait": {
         "id", "until", "subject", "branch", "name", "key", "count", "kind", "opened_at", "begun",
     },
