@@ -16,8 +16,10 @@ from trio.lowlevel import enable_ki_protection
 from .._body import delivery, diagnosis, stopping
 from .._body.life import Renewal
 from .._core import CONTINUED
+from .._errors import InvalidState
 from . import recalled
 from .operation import TaskOperation
+from .refusal import refuse
 
 if TYPE_CHECKING:
     from .._body.branch import Branch
@@ -46,6 +48,8 @@ async def continue_as_new(
     """Ends the body, and this history."""
     life, told = branch.life, branch.life.delivery
     identity = await recalled.again(branch, CONTINUED, name, refusal)
+    if identity in (told.cursor.refused or ()):  # in its day, though nothing refuses it today
+        await refuse(life, identity, InvalidState(f"{name} was refused"))
     await stopping.enter(life)
     if life.unawaited:
         raise diagnosis.never_awaited(life)

@@ -65,7 +65,7 @@ class Refusal(TaskOperation):
 
 async def refuse(life: Life, identity: Identity, error: Exception) -> NoReturn:
     """Raises into the body why it may not have what it asks for, once that is recorded; or what is
-    recorded of it."""
+    recorded of it, of which today's `error` may say something else."""
     if life.who.format < REFUSALS_ARE_RECORDED:
         raise error
     refused = life.delivery.cursor.refused or ()
