@@ -20,6 +20,7 @@ from stepwell import Explanation, ExplanationCode, Limits, Retry, Status, workfl
 from stepwell._body.runner import Runner
 from stepwell._errors import StepwellError
 from stepwell._operations import refusal
+from stepwell.payloads import Memory
 from stepwell.testing import open_test_engine
 
 Case = Callable[[Path, pytest.MonkeyPatch], Any]
@@ -287,6 +288,19 @@ async def recoveries(store, _):
             await trio.testing.wait_all_tasks_blocked(0.001)
             await engine.crash()
         return await it.explain()
+
+
+@case("No space left on device", "then resume()")
+async def payloads(store, _):
+    class Full(Memory):
+        def put(self, key: str, data: bytes, /) -> None:
+            raise OSError(28, "No space left on device")
+
+    @workflow
+    async def makes(step):
+        await step.do(lambda: "x" * 10_000, name="much")
+
+    return await told(makes, "blocked", payloads=Full(over=1_000, limit=100_000))
 
 
 @case("fails its checksum", "backup")
