@@ -278,6 +278,7 @@ class Hooked(Memory):
         super().__init__(over=OVER, limit=100_000)
         self.before: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.deleted: set[str] = set()
 
     def _first(self, name: str) -> Any:
         self.asked.append(name)
@@ -295,6 +296,7 @@ class Hooked(Memory):
     def delete(self, keys, /) -> None:
         self._first("delete")
         super().delete(keys)
+        self.deleted.update(keys)
 
 
 def raises(error: BaseException) -> Any:
@@ -350,7 +352,8 @@ async def test_a_caller_whose_value_cannot_be_put_is_told_and_nothing_is_changed
             with pytest.raises(StoreFailed, match=r"No space left.*Nothing was changed"):
                 await call()
         assert engine.peek(child, "x") is None
-        assert await swept(engine) >= 3
+        await swept(engine)  # the engine may have done so before
+        assert len(place.deleted) >= 3
         await ear.send_event("heard", "short")
         assert await ear.result() == 5
 

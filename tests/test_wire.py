@@ -27,7 +27,7 @@ from stepwell._errors import MisusedState
 from stepwell._values.plain import dumps, loads
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
-LOCAL = {"check", "check_admits", "value_bytes", "registry", "readers", "now"}
+LOCAL = {"check", "check_admits", "most_bytes", "value_bytes", "registry", "readers", "now"}
 """What a desk says without asking an engine."""
 
 
