@@ -238,10 +238,23 @@ def test_a_damaged_index_costs_nothing(path, tmp_path):
     assert trio.run(opened, tmp_path / "new.db")[Status.COMPLETE] == 43
 
 
-def test_of_a_table_in_order_both_ends_are_saved(path, tmp_path):
+def test_whoever_has_an_attribute_is_found_in_the_copy(path, tmp_path):
+    def found(store):
+        with closing(sqlite3.connect(store)) as conn:
+            return conn.execute("SELECT * FROM attribute ORDER BY key, value, no").fetchall()
+
+    whole = found(path)
+    assert whole
     spoil(path, "attribute")
     told = repair(str(path), str(tmp_path / "new.db"))
-    assert told.lost == [Lost("attribute", None, None)]
+    assert told.lost == []
+    assert found(tmp_path / "new.db") == whole
+
+
+def test_of_a_table_in_order_both_ends_are_saved(path, tmp_path):
+    spoil(path, "seen")
+    told = repair(str(path), str(tmp_path / "new.db"))
+    assert told.lost == [Lost("seen", None, None)]
     assert "it cannot be told which" in str(told.lost[0])
 
 

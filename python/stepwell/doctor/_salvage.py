@@ -2,7 +2,9 @@
 
 Knows pages, tables and rows, and nothing of what they mean: a record whose neighbour is lost is
 told by the engine that opens the copy, as any damage is, and blocks its instance alone. Rows are
-copied inside SQLite, so that no value is changed on its way. The damaged file is only read.
+copied inside SQLite, so that no value is changed on its way. The damaged file is only read. What
+instances are found by is not copied, but made anew of what they say of themselves: a listing finds
+all that are there.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import InvalidConfig, StoreCorrupt, StoreFailed, StoreLocked
+from .._values.plain import Misfit, dumps, loads
 from . import _file
 from ._private import uri_of
 
 _AT_ONCE = 256
 """Rows that are copied at a time."""
 _FIRST, _LAST = -1 << 63, (1 << 63) - 1
+_FOUND_BY = "attribute"
+"""A table that says again, in another order, what `attributes` says."""
 UNFINISHED = ".unfinished"
 
 
@@ -104,10 +109,14 @@ class _Salvage:
             schema = self._attach()
             saved = {}
             for name, sql in schema:
+                if name == _FOUND_BY:
+                    continue
                 with_rows = "WITHOUT ROWID" not in sql.upper()
                 (self._by_number if with_rows else self._in_order)(name)
                 count = self._conn.execute(f'SELECT count(*) FROM main."{name}"').fetchone()
                 saved[name] = count[0]
+            if _FOUND_BY in dict(schema):
+                saved[_FOUND_BY] = self._find_by_attributes()
             self._conn.execute("DETACH src")
             self._conn.execute("PRAGMA journal_mode = WAL")
             return Repaired(saved, self._lost)
@@ -169,6 +178,19 @@ class _Salvage:
                 if beyond is None:
                     return
                 at = beyond
+
+    def _find_by_attributes(self) -> int:
+        """Makes the rows by which instances are found; returns how many."""
+        for no, stored in self._conn.execute("SELECT no, payload FROM main.attributes"):
+            with suppress(Misfit):  # what is damaged blocks its instance, and finds it no more
+                pairs = loads(stored)
+                if isinstance(pairs, dict):
+                    self._conn.executemany(
+                        f"INSERT OR IGNORE INTO main.{_FOUND_BY} VALUES (?, ?, ?)",
+                        [(key, dumps(value), no) for key, value in pairs.items()],
+                    )
+        (count,) = self._conn.execute(f"SELECT count(*) FROM main.{_FOUND_BY}").fetchone()
+        return int(count)
 
     def _beyond(self, table: str, at: int) -> int | None:
         """Returns the least number from which on a row can be read; None: there is none."""
