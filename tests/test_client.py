@@ -468,6 +468,26 @@ async def test_a_client_goes_on_with_the_next_engine_when_one_is_killed(path):
     assert len({it.cursor for it in seen}) == len(seen)
 
 
+async def test_whoever_waits_for_many_is_told_that_it_goes_on(path):
+    async with Client(path, timeout="100 ms") as client, trio.open_nursery() as nursery:
+        told: list[str] = []
+
+        async def pause() -> None:
+            with pytest.raises(EngineClosed) as caught:
+                await client.pause("order", status="all", rate=0.001)
+            told.append(str(caught.value))
+
+        with engine_process(path):
+            async with Client(path, timeout=60) as patient:
+                await patient.create_batch("order", [NewInstance(n) for n in range(3)])
+                nursery.start_soon(pause)
+                while not (await patient.bulk.list()).items:
+                    pass
+        while not told:
+            await trio.testing.wait_all_tasks_blocked()
+        assert "is in the list of bulk operations, and goes on with the next engine" in told[0]
+
+
 # The page.
 
 PAGE = (Path(__file__).parent.parent / "docs" / "clients.md").read_text()

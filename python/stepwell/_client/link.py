@@ -242,6 +242,12 @@ class Link:
         return asked_at is not None and trio.current_time() - asked_at > REPEATED_SECONDS
 
     def _unknown(self, name: str) -> EngineClosed:
+        if name == "do_to_many":  # which is durable once it has begun
+            return EngineClosed(
+                f"the engine of {self.store} was gone before all was done. What had begun is in "
+                "the list of bulk operations, and goes on with the next engine; ask again only if "
+                "it is not there."
+            )
         return EngineClosed(
             f"the engine of {self.store} was gone before it answered {name}; whether it was done "
             "is not known. Look, and ask again if it was not."
