@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -125,6 +126,29 @@ def test_mistakes_have_a_code_and_a_text(store, arguments, code, told):
     done = piped(*arguments)
     assert (done.code, done.out) == (code, "")
     assert told in done.err
+
+
+def test_whoever_reads_no_further_ends_a_command_in_silence(store):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = printing_to(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_told(store):
+    done = printing_to(os.open("/dev/full", os.O_WRONLY))
+    text = "stepwell: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (8, text)
+
+
+def printing_to(stdout):
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "stepwell", "list"],
+            stdout=stdout, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        os.close(stdout)
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 81, 120])

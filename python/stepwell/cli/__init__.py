@@ -163,5 +163,6 @@ def _failed(error: BaseException) -> int:
     code = code_of(error) if isinstance(error, Exception) else None
     if code is None:
         raise error
-    say(f"stepwell: {error}")
+    if text := str(error):
+        say(f"stepwell: {text}")
     return code

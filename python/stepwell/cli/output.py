@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from .addresses import address, place
 from .escaping import in_json, in_line, in_lines
-from .exits import USAGE, Failure
+from .exits import DONE, STORE, USAGE, Failure
 from .values import VALUES, fields_of, plain, value_json
 
 if TYPE_CHECKING:
@@ -158,14 +160,14 @@ class Output:
             text = cell(name, value, is_alone=True)
             if text or name in (self.fields or ()):
                 table.add_row(_text(name.replace("_", " "), "dim"), _text(text, _colour(value)))
-        self.console.print(table)
+        self._print(table)
 
     def text(self, row: Any, text: str) -> None:
         """Prints a row that has a sentence: that, on a terminal."""
         if self.is_json or self.fields:
             self.row(row)
         else:
-            self.console.print(_text(in_lines(text)))
+            self._print(_text(in_lines(text)))
 
     def document(self, value: Any) -> None:
         """Prints plain data, one line of JSON."""
@@ -220,7 +222,7 @@ class Output:
             table.add_column(**it)
         for line in told:
             table.add_row(*(_text(cell(*line[n]), _colour(line[n][1])) for n in keep))
-        self.console.print(table)
+        self._print(table)
 
     # Where to.
 
@@ -230,12 +232,31 @@ class Output:
         return console(sys.stdout)
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        with _printing():
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    def _print(self, shown: Any) -> None:
+        with _printing():
+            self.console.print(shown)
 
     def say(self, text: str) -> None:
         """Tells whoever runs the command something."""
         say(text)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Ends the command where nothing can be printed any more: in silence, if whoever reads it has
+    enough."""
+    try:
+        yield
+    except (OSError, SystemExit) as error:  # rich leaves by itself when a pipe is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left to be written
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            why = f"standard output cannot be written: {error.strerror}"
+            raise Failure(STORE, why) from None
+        raise Failure(DONE, "") from None
 
 
 def say(text: str) -> None:
