@@ -11,7 +11,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
@@ -246,7 +246,7 @@ class Output:
 
 
 @contextmanager
-def _printing() -> Iterator[None]:
+def _printing() -> Generator[None]:
     """Ends the command where nothing can be printed any more: in silence, if whoever reads it has
     enough."""
     try:
