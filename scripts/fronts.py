@@ -1,5 +1,6 @@
 """Writes `aio.pyi` and `sync.pyi`: what type checkers see of the fronts, taken from the classes
-they are made of.
+they are made of; and `_homes.py`: where the public names are, taken from the imports that
+`__init__.py` has for type checkers.
 
 `python scripts/fronts.py` writes them, `--check` says whether they are as they would be written.
 """
@@ -230,9 +231,23 @@ def stub(module: str) -> str:
     return text
 
 
-def written(module: str) -> str:
-    """Returns the stub as it is kept: without what it does not need, formatted."""
-    text = stub(module)
+def homes() -> str:
+    """Returns the text of `_homes.py`."""
+    public = ast.parse((PACKAGE / "__init__.py").read_text()).body
+    typed = next(it for it in public if isinstance(it, ast.If))
+    found = {
+        alias.name: f".{node.module}"
+        for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }  # fmt: skip
+    return (
+        '"""Written by scripts/fronts.py: the module that each public name is loaded from."""\n\n'
+        f"HOMES = {found!r}\n"
+    )
+
+
+def written(path: Path) -> str:
+    """Returns a file as it is kept: without what it does not need, formatted."""
+    text = homes() if path.stem == "_homes" else stub(path.stem)
     for command in (
         ["check", "--fix", "--quiet", "--select", "F401,I", "--exit-zero"],
         ["format", "--quiet"],
@@ -243,7 +258,7 @@ def written(module: str) -> str:
             "ruff",
             *command,
             "--stdin-filename",
-            str(PACKAGE / f"{module}.pyi"),
+            str(path),
             "-",
         ]
         text = subprocess.run(run, input=text, capture_output=True, text=True, check=True).stdout
@@ -251,10 +266,11 @@ def written(module: str) -> str:
 
 
 def main() -> int:
-    """Writes or checks both stubs; returns how many differ."""
+    """Writes or checks all three; returns how many differ."""
     wrong = 0
-    for module in ("aio", "sync"):
-        path, text = PACKAGE / f"{module}.pyi", written(module)
+    for name in ("aio.pyi", "sync.pyi", "_homes.py"):
+        path = PACKAGE / name
+        text = written(path)
         if "--check" not in sys.argv:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BY_NAME = {"_engine.engine", "_fronts", "cli", "cli.running"}
+BY_NAME = {"__init__", "_engine.engine", "_fronts", "cli", "cli.running"}
 """Files that import by name what stands above them or beside them: an engine as a step on another
 runtime sees it, which few ask for; a command, once it is asked for, and the program of a user."""
 LIFE_MAX = 20

@@ -34,8 +34,8 @@ def _module(name: str) -> ModuleType | None:
 
 def _exists(name: str) -> bool:
     first, *rest = name.split(".")
-    found = vars(stepwell).get(
-        first, vars(builtins).get(first, {"trio": trio, "stepwell": stepwell}.get(first))
+    found = getattr(
+        stepwell, first, vars(builtins).get(first, {"trio": trio, "stepwell": stepwell}.get(first))
     )
     for part in rest:
         found = getattr(found, part, None) or _module(f"stepwell.{part}")

@@ -26,94 +26,100 @@ crash the function is run again from the top and finished steps answer from the 
 Names that begin with an underscore are nobody's business, and may change.
 """
 
-from ._attempts.context import StepContext
-from ._client.client import Client, ClientNamespace
-from ._engine.approvals import Approvals
-from ._engine.bulks import Bulks
-from ._engine.creating import BatchResult
-from ._engine.engine import Engine, current_step
-from ._engine.instance import Instance
-from ._engine.run import run
-from ._engine.schedules import Schedule
-from ._engine.tenant import Namespace
-from ._errors import (
-    ApprovalTimeout,
-    EngineClosed,
-    ErrorInfo,
-    EventTimeout,
-    InstanceErrored,
-    InstanceExists,
-    InstanceNotFound,
-    InstanceTerminated,
-    InstanceTimeout,
-    InternalError,
-    Interrupted,
-    InvalidConfig,
-    InvalidName,
-    InvalidPayload,
-    InvalidState,
-    LimitReached,
-    NoEngine,
-    Nondeterminism,
-    NonRetryableError,
-    NotSerializable,
-    Overloaded,
-    Rejected,
-    RequestTimeout,
-    StepFailed,
-    StepTimeout,
-    StepwellError,
-    StoreCorrupt,
-    StoreFailed,
-    StoreLocked,
-    StoreVersion,
-    TooLarge,
-)
-from ._operations.child import Child
-from ._operations.nursery import Started, StepNursery
-from ._operations.step import Step
-from ._steps.retention import Retention
-from ._steps.retry import Retry
-from ._steps.undo import Undo, UndoContext
-from ._steps.workflow import Workflow, step_options, workflow
-from ._types import (
-    Approval,
-    ApprovalRequest,
-    AuditRow,
-    BatchError,
-    Bulk,
-    BulkError,
-    BulkPreview,
-    BulkResult,
-    Change,
-    EngineStatistics,
-    Event,
-    Explanation,
-    ExplanationCode,
-    Firing,
-    InstanceInfo,
-    InstanceStatus,
-    InstanceSummary,
-    Large,
-    Limits,
-    NewInstance,
-    Page,
-    QueueExplanation,
-    ReasonCount,
-    Redacted,
-    RestartPreview,
-    SlotHolder,
-    Source,
-    Status,
-    StepRecord,
-    StepRef,
-    UndoStatus,
-    Update,
-    VersionCount,
-    WorkflowStatistics,
-)
-from ._values.sealing import Codec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._homes import HOMES
 from ._version import __version__ as __version__
+
+if TYPE_CHECKING:  # `_homes` has the same for when it runs: a name is loaded once it is used
+    from ._attempts.context import StepContext
+    from ._client.client import Client, ClientNamespace
+    from ._engine.approvals import Approvals
+    from ._engine.bulks import Bulks
+    from ._engine.creating import BatchResult
+    from ._engine.engine import Engine, current_step
+    from ._engine.instance import Instance
+    from ._engine.run import run
+    from ._engine.schedules import Schedule
+    from ._engine.tenant import Namespace
+    from ._errors import (
+        ApprovalTimeout,
+        EngineClosed,
+        ErrorInfo,
+        EventTimeout,
+        InstanceErrored,
+        InstanceExists,
+        InstanceNotFound,
+        InstanceTerminated,
+        InstanceTimeout,
+        InternalError,
+        Interrupted,
+        InvalidConfig,
+        InvalidName,
+        InvalidPayload,
+        InvalidState,
+        LimitReached,
+        NoEngine,
+        Nondeterminism,
+        NonRetryableError,
+        NotSerializable,
+        Overloaded,
+        Rejected,
+        RequestTimeout,
+        StepFailed,
+        StepTimeout,
+        StepwellError,
+        StoreCorrupt,
+        StoreFailed,
+        StoreLocked,
+        StoreVersion,
+        TooLarge,
+    )
+    from ._operations.child import Child
+    from ._operations.nursery import Started, StepNursery
+    from ._operations.step import Step
+    from ._steps.retention import Retention
+    from ._steps.retry import Retry
+    from ._steps.undo import Undo, UndoContext
+    from ._steps.workflow import Workflow, step_options, workflow
+    from ._types import (
+        Approval,
+        ApprovalRequest,
+        AuditRow,
+        BatchError,
+        Bulk,
+        BulkError,
+        BulkPreview,
+        BulkResult,
+        Change,
+        EngineStatistics,
+        Event,
+        Explanation,
+        ExplanationCode,
+        Firing,
+        InstanceInfo,
+        InstanceStatus,
+        InstanceSummary,
+        Large,
+        Limits,
+        NewInstance,
+        Page,
+        QueueExplanation,
+        ReasonCount,
+        Redacted,
+        RestartPreview,
+        SlotHolder,
+        Source,
+        Status,
+        StepRecord,
+        StepRef,
+        UndoStatus,
+        Update,
+        VersionCount,
+        WorkflowStatistics,
+    )
+    from ._values.sealing import Codec
 
 __all__ = [
     "Approval",
@@ -206,3 +212,15 @@ __all__ = [
     "step_options",
     "workflow",
 ]
+
+if not TYPE_CHECKING:  # so that checkers tell a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        found = globals()[name] = getattr(import_module(HOMES[name], __name__), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
