@@ -69,8 +69,8 @@ class Heard(SpanProcessor):
         (it,) = self.named(name)
         return it
 
-    def telemetry(self, **options) -> Telemetry:
-        return Telemetry(tracer_provider=self.provider, **options)
+    def telemetry(self, steps_from=0, **options) -> Telemetry:
+        return Telemetry(tracer_provider=self.provider, steps_from=steps_from, **options)
 
 
 def is_in(span: ReadableSpan, parent: ReadableSpan) -> bool:
@@ -439,7 +439,7 @@ async def order(step):
 async def main():
     provider = TracerProvider()
     provider.add_span_processor(Prints())
-    telemetry = Telemetry(tracer_provider=provider)
+    telemetry = Telemetry(tracer_provider=provider, steps_from=0)
     async with Engine(sys.argv[1], workflows=[order], telemetry=telemetry) as engine:
         await engine.call(order, id="one")
 

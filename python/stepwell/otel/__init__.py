@@ -49,9 +49,10 @@ class Telemetry:
             the propagator of the program, by default W3C trace context and baggage.
         by_namespace: Whether metrics also have the attribute `stepwell.namespace`; otherwise they
             are sums over all namespaces.
-        steps_from: Attempts of steps that succeed in less time have no span, unless their function
-            makes spans or logs within it: the span of their body says how many there were. With
-            0 each attempt has one, which costs about twice as much as a step that does nothing.
+        steps_from: Attempts of steps that succeed in less time (seconds, or a text such as "5 ms")
+            have no span, unless their function makes spans or logs within it: the span of their
+            body says how many there were. With 0 each attempt has one, which costs about twice as
+            much as a step that does nothing.
 
     Raises:
         InvalidConfig: An argument is none of these, or out of range.
@@ -64,7 +65,7 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
         propagator: TextMapPropagator | None = None,
         by_namespace: bool = False,
-        steps_from: Duration = 0,
+        steps_from: Duration = "1 ms",
     ) -> None:
         _check("tracer_provider", tracer_provider, TracerProvider)
         _check("meter_provider", meter_provider, MeterProvider)
