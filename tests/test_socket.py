@@ -5,14 +5,14 @@ import random
 import socket
 import stat
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from stepwell import Client, Engine, Step, TooLarge, workflow
+from stepwell import Client, Engine, NewInstance, Overloaded, Step, TooLarge, workflow
 from stepwell._engine import answering, serving, socket_path
 from stepwell._engine.frames import FRAME_MAX, PROTOCOL, BadFrame, Frames, Outlet, framed
 from stepwell._values.plain import dumps
@@ -369,6 +369,50 @@ async def test_one_that_reads_nothing_stops_being_read_and_others_go_on(tmp_path
                     idle += 1
             await works(path)
         await works(path)
+
+
+@pytest.mark.parametrize("how", ["watch", "result"])
+async def test_however_many_one_client_waits_for_its_other_calls_are_answered(tmp_path, how):
+    count = 2 * answering.BRIEF_MAX + 1
+    path = tmp_path / "a.db"
+    begun = 0
+
+    async def waiting(instance, *, task_status) -> None:
+        nonlocal begun
+        if how == "result":
+            task_status.started()
+            await instance.result()
+        async with instance.watch():
+            begun += 1
+            task_status.started()
+            await trio.sleep_forever()
+
+    async with Engine(path, workflows=[waits]) as engine:
+        await engine.create_batch(waits, [NewInstance(id=str(n)) for n in range(count)])
+        async with Client(path, timeout=5) as client, trio.open_nursery() as nursery:
+            for n in range(count):
+                await nursery.start(waiting, await client.get(waits, str(n)))
+            assert begun == (count if how == "watch" else 0)
+            for n in range(3):
+                assert (await (await client.get(waits, str(n))).status()).status == "waiting"
+            nursery.cancel_scope.cancel()
+        await works(path)
+
+
+async def test_a_client_that_waits_for_too_many_is_refused_until_it_waits_for_fewer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(answering, "CALLS_MAX", 5)
+    path = tmp_path / "a.db"
+    async with Engine(path, workflows=[waits]), Client(path, timeout=5) as client:
+        instance = await client.create(waits, 1)
+        async with AsyncExitStack() as watches:
+            for _ in range(5):
+                await watches.enter_async_context(instance.watch())
+            with pytest.raises(Overloaded, match="5 calls of this client are under way"):
+                await instance.status()
+        await instance.send_event("go", 2)
+        assert await instance.result() == 3
 
 
 async def test_one_that_asks_and_goes_leaves_nothing_behind(tmp_path, caplog):

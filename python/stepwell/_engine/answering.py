@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._errors import EngineClosed, InternalError, InvalidConfig, StepwellError, TooLarge
+from .._errors import (
+    EngineClosed,
+    InternalError,
+    InvalidConfig,
+    Overloaded,
+    StepwellError,
+    TooLarge,
+)
 from .._log import log
 from .callers import ONCE
 from .frames import (
@@ -42,8 +49,15 @@ if TYPE_CHECKING:
 
     from .desk import Here
 
-CALLS_MAX = 256
-"""Calls of one connection that are under way; what comes beyond that is not read yet."""
+BRIEF_MAX = 256
+"""Calls of one connection that are under way and may soon be answered; what comes beyond that is
+not read yet."""
+BRIEF_SECONDS = 0.1
+"""So long it is not read for that: what is under way by then waits for something, as for the end
+of an instance, and could do so for ever."""
+CALLS_MAX = 10_000
+"""Calls of one connection that are under way, those that wait for something too; more are
+refused."""
 UNREAD_MAX = 1 << 20
 """Bytes of answers that one connection has not read yet, beyond which its next call is not read."""
 BYTES_MAX = 128 << 20
@@ -131,6 +145,7 @@ class Connection:
         self._answers = answers
         self._stream = stream
         self._calls: dict[int, trio.CancelScope] = {}
+        self._brief: set[int] = set()
         self._read = trio.Event()
         self._outlet = Outlet(stream, seconds=FRAME_SECONDS, sent=lambda: self._read.set())
 
@@ -163,16 +178,20 @@ class Connection:
             case _:
                 raise BadFrame("a call is [number, name, arguments, id]")
         if name == CANCEL:
-            if number in self._calls:
-                self._calls[number].cancel()
+            if (given_up := self._calls.pop(number, None)) is not None:
+                given_up.cancel()
             return
         if number in self._calls:
             raise BadFrame(f"call {number} is under way")
+        if len(self._calls) >= CALLS_MAX:
+            self._send([number, ERROR, packed_error(_too_many())])
+            return
         answers = self._answers
         while answers.bytes + size > BYTES_MAX and answers.bytes:
             await answers.fewer.wait()
         answers.bytes += size
         self._calls[number] = trio.CancelScope()
+        self._brief.add(number)
         self._nursery.start_soon(self._answer, number, size, name, args, key)
 
     async def _answer(
@@ -183,7 +202,9 @@ class Connection:
             with scope:
                 self._send([number, *await self._answered(number, name, args, key)])
         finally:
-            del self._calls[number]
+            if self._calls.get(number) is scope:
+                del self._calls[number]
+            self._brief.discard(number)
             answers.bytes -= size
             answers.fewer.set()
             answers.fewer = trio.Event()
@@ -212,9 +233,11 @@ class Connection:
             await vet(self._answers.desk, call, args)
             async with call.made(self._answers.desk, args) as items:
                 self._send([number, BEGUN, items.begun_at])
+                self._brief.discard(number)
+                self._read.set()
                 async for item in items:
                     self._send([number, ITEM, item if pack is None else pack(item)])
-                    await self._has_room()
+                    await self._is_read()
         except StepwellError as error:
             return [ERROR, packed_error(error)]
         return [ANSWER, None]
@@ -233,7 +256,29 @@ class Connection:
         self._outlet.send(data)
 
     async def _has_room(self) -> None:
-        """Waits until there is room for what the next call is answered."""
-        while len(self._calls) >= CALLS_MAX or self._outlet.waiting > UNREAD_MAX:
+        """Waits until there is room for the next call and what it is answered."""
+        with trio.move_on_after(BRIEF_SECONDS) as patience:
+            while len(self._brief) >= BRIEF_MAX:
+                await self._news()
+        if patience.cancelled_caught:
+            self._brief.clear()
+        await self._is_read()
+
+    async def _is_read(self) -> None:
+        """Waits until there is room for more that is sent."""
+        while self._outlet.waiting > UNREAD_MAX:
+            await self._news()
+
+    async def _news(self) -> None:
+        """Waits until a call has ended, or something was read."""
+        if self._read.is_set():
             self._read = trio.Event()
-            await self._read.wait()
+        await self._read.wait()
+
+
+def _too_many() -> Overloaded:
+    return Overloaded(
+        f"{CALLS_MAX:,} calls of this client are under way, which is the most. To wait for more at "
+        "once, follow the whole namespace (`changes`), or open another client.",
+        limit="calls",
+    )
