@@ -14,7 +14,7 @@ from .._core import ATTEMPT_FAILED, CORRUPT, HELD_BACK, INTERRUPTED, MISSING_COD
 from .._ending import End
 from .._errors import StepwellError
 from .._operations import standing
-from .._operations.standing import BEHIND, ENDED, LEFT, QUEUED
+from .._operations.states import BEHIND, ENDED, LEFT, QUEUED
 from .._replay import STEPS
 from .._types import STATUSES, Explanation, ExplanationCode, Status, UndoStatus
 from .._values.codec import Undecodable, codec
@@ -25,7 +25,7 @@ from .draining import DRAINED, DRAINS
 
 if TYPE_CHECKING:
     from .._body.life import Life
-    from .._operations.standing import Standing
+    from .._operations.states import Standing
     from .._replay import Identity, Recorded
     from .._steps.borrowed import Borrowed
     from .driver import Driver

@@ -22,7 +22,7 @@ from .._core import (
     VERDICTS,
 )
 from .._errors import ErrorInfo, StepwellError
-from .._operations.standing import BEHIND, ENDED, RUNNING
+from .._operations.states import BEHIND, ENDED, RUNNING
 from .._steps import past
 from .._types import StepRecord, StepRef
 from .._values.codec import ENCODED, Undecodable
@@ -32,7 +32,7 @@ from .._values.failures import error_info
 from .._values.hidden import told
 
 if TYPE_CHECKING:
-    from .._operations.standing import Standing
+    from .._operations.states import Standing
     from .._replay import Recorded
     from .look import Wait
 

@@ -17,6 +17,7 @@ from .. import _core
 from .._body.body_log import BodyLog
 from .._body.pending import Pending
 from .._body.progress import report
+from .._steps.params import encode_params
 from .._types import InstanceInfo
 from .._values import names
 from .._values.durations import from_us
@@ -26,7 +27,6 @@ from .asking_others import AskingOthers
 from .asking_to_wait import AskingToWait
 from .attributes import change_attributes, recall_attributes, wanted
 from .calls import info
-from .child import encode_params
 
 if TYPE_CHECKING:
     import random
