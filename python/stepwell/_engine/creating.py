@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, Unpack, overload
 from .._codes import error_of
 from .._core import SAME_ID_OTHER_PARAMS
 from .._errors import InstanceExists, InstanceNotFound, StepwellError
-from .._operations.child import encode_params
+from .._steps.params import encode_params
 from .._steps.retention import Retention, own_keep
 from .._steps.signatures import BatchOptions, CreateOptions, Given, IfExists, OnOverload
 from .._steps.workflow import Workflow

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from .._errors import InvalidConfig
-from .._operations.child import encode_params
+from .._steps.params import encode_params
 from .._steps.signatures import CatchUp, Overlap
 from .._steps.workflow import Workflow
 from .._types import Firing, Page

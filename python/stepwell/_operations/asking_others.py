@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from .. import _core
 from .._body.pending import Pending
+from .._steps.params import encode_params
 from .._steps.signatures import ChildOptions, Given, NewChildOptions
 from .._steps.workflow import Workflow
 from .._types import NewInstance
@@ -66,7 +67,7 @@ class AskingOthers(Asking):
 
         def encode(target: Workflow[Any, Any]) -> tuple[bytes | None, bytes | None]:
             limit = child.value_bytes_of(self._life, target.name)
-            stored = child.encode_params(target, params, limit)
+            stored = encode_params(target, params, limit)
             return stored, codec.encode(names.attributes(attributes)) if attributes else None
 
         label, target, given, refusal = child.asked(branch, _core.CREATE, workflow, name, encode)
@@ -156,7 +157,7 @@ class AskingOthers(Asking):
             _core.CALL,
             workflow,
             name,
-            lambda target: child.encode_params(
+            lambda target: encode_params(
                 target, params, child.value_bytes_of(self._life, target.name)
             ),
         )

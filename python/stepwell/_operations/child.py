@@ -15,6 +15,7 @@ from .._body.pending import Pending
 from .._codes import RECORDED, error_of
 from .._errors import InstanceErrored, InstanceExists, InvalidConfig, InvalidName, Misuse
 from .._formats import CANCELLED_ATTEMPTS_END
+from .._steps.params import encode_params
 from .._steps.workflow import Workflow, without_code
 from .._types import NewInstance
 from .._values import names
@@ -403,23 +404,3 @@ def value_bytes_of(life: Life, workflow: str) -> int:
     """Returns how large a value may be that is for an instance of this workflow, whoever gives
     it."""
     return life.port.most_bytes(life.port.limits_of(life.who.namespace, workflow).value_bytes)
-
-
-def encode_params(
-    target: Workflow[Any, Any], params: Any, limit: int, where: str = "params"
-) -> bytes | None:
-    """Encodes what an instance starts with; what is left out is the default of today, for good.
-
-    Raises:
-        InvalidConfig: The workflow takes none, and some were given.
-        NotSerializable: They cannot be stored.
-        TooLarge: They are over the limit.
-    """
-    if not target.takes_params:
-        if params is not None:
-            raise InvalidConfig(
-                f'workflow "{target.name}" takes no params: it is declared as (step).'
-            )
-        return None
-    given = target.default if params is None else params
-    return target.params.encode(given, limit=limit, where=where)
