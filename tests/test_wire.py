@@ -22,7 +22,7 @@ from stepwell import (
 )
 from stepwell._engine.desk import By, Code, Desk, Ended, Found, Reached, Refused, Who
 from stepwell._engine.table import OPERATIONS
-from stepwell._engine.wire import Garbled, calls, form_of, packed_error, unpacked_error
+from stepwell._engine.wire import CALLS, Garbled, form_of, packed_error, unpacked_error
 from stepwell._errors import MisusedState
 from stepwell._values.plain import dumps, loads
 
@@ -35,8 +35,8 @@ def test_every_call_of_a_desk_belongs_to_an_operation_and_none_else_goes_over_th
     declared = {
         name for name, it in vars(Desk).items() if inspect.isfunction(it) and name[0] != "_"
     }
-    assert declared - LOCAL == calls().keys()
-    assert {it for op in OPERATIONS for it in op.asks} == calls().keys()
+    assert declared - LOCAL == CALLS.keys()
+    assert {it for op in OPERATIONS for it in op.asks} == CALLS.keys()
     for op in OPERATIONS:
         assert bool(op.asks) == op.is_remote, op.name
 
@@ -44,7 +44,7 @@ def test_every_call_of_a_desk_belongs_to_an_operation_and_none_else_goes_over_th
 def test_what_only_reads_changes_nothing_and_what_changes_has_a_call_that_does():
     for op in OPERATIONS:
         if op.is_remote:
-            assert any(calls()[it].changes for it in op.asks) == op.changes, op.name
+            assert any(CALLS[it].changes for it in op.asks) == op.changes, op.name
 
 
 def through(declared, value):
@@ -122,7 +122,7 @@ def test_what_has_another_type_is_refused(declared, raw):
 
 def test_a_call_with_too_few_arguments_is_refused_and_says_which_it_is():
     with pytest.raises(Garbled, match="find takes 2 arguments"):
-        calls()["find"].unpacked([["a", "b", "c"]])
+        CALLS["find"].unpacked([["a", "b", "c"]])
     with pytest.raises(Garbled, match="find: who is no list of 3"):
-        calls()["find"].unpacked([["a", "b"], True])
+        CALLS["find"].unpacked([["a", "b"], True])
     assert isinstance(through(StepwellError, EngineClosed("x")), EngineClosed)

@@ -1,9 +1,9 @@
 """The desk of a store that has no engine: what can be read is read from its file.
 
-It has the calls of a desk that only read (`ANSWERS`), by the handlers that an engine's own desk
-has. The file is opened for each question and closed again; nothing is written, and no file comes to
-lie beside it. How it can be read while an engine may come at any moment is known by the core
-(`StoreFile` in `_core.pyi`).
+It has the calls of a desk that only read (`link` knows which), by the handlers that an engine's own
+desk has. The file is opened for each question and closed again; nothing is written, and no file
+comes to lie beside it. How it can be read while an engine may come at any moment is known by the
+core (`StoreFile` in `_core.pyi`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from .._engine.schedule_rows import FiringRow, ScheduleRow
     from .._engine.wire import Call
     from .._types import Explanation, Source, Status
-
-ANSWERS = frozenset(
-    (
-        "approvals", "audit", "bulks", "counts", "explain", "export", "find", "firings", "history",
-        "namespaces", "page", "reasons", "schedules", "undoing", "until", "versions",
-    )
-)  # fmt: skip
-"""Calls that a file answers; `until` only if what is waited for has come."""
 
 
 class FileDesk(Reading):

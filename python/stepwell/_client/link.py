@@ -26,13 +26,13 @@ from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
 from .._log import log
 from .._types import Source
 from .connection import Asked, Connection, Lost, open_connection
-from .file_desk import ANSWERS, FileDesk
 from .remote_code import RemoteCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from .._engine.wire import Call
+    from .file_desk import FileDesk
 
 _FIRST_WAIT, _LAST_WAIT = 0.02, 0.5
 """Seconds between two looks whether an engine is there."""
@@ -40,6 +40,15 @@ REPEATED_SECONDS = 600
 """So long a call is asked again under its id: engines know ids for 15 minutes."""
 _NOT_REPEATED = ("backup", "drain", "reshard")
 """What is of the whole engine has no id that is kept."""
+
+
+_OF_THE_FILE = frozenset(
+    (
+        "approvals", "audit", "bulks", "counts", "explain", "export", "find", "firings", "history",
+        "namespaces", "page", "reasons", "schedules", "undoing", "until", "versions",
+    )
+)  # fmt: skip
+"""Calls that the file answers too; `until` only if what is waited for has come."""
 
 
 class Away(Exception):
@@ -170,7 +179,7 @@ class Link:
             await self._connected(Patience(self, has_file=True))
         except Away:
             with suppress(NotThere):
-                return await FileDesk(self.store).readers()
+                return await self._file.readers()
         return await self.registry()
 
     async def call(self, call: Call, args: list[Any]) -> Any:
@@ -182,7 +191,7 @@ class Link:
             StepwellError: What the engine answers.
         """
         packed = call.packed(args)
-        patience = Patience(self, has_file=call.name in ANSWERS)
+        patience = Patience(self, has_file=call.name in _OF_THE_FILE)
         key = secrets.token_bytes(16) if call.changes else None
         asked_at: float | None = None
         while True:
@@ -191,7 +200,7 @@ class Link:
                 asked_at = asked_at or trio.current_time()
                 kind, value = await self._asked(connection, call.name, packed, key)
             except Away:
-                desk = FileDesk(self.store)
+                desk = self._file
                 try:
                     answer = await desk.answer(call, args)
                 except NotThere:
@@ -217,6 +226,13 @@ class Link:
                 raise error
             await patience.wait(error)  # it ends, and did nothing; another one may come
             asked_at = None
+
+    @property
+    def _file(self) -> FileDesk:
+        """The file, for one question; what reads it is loaded once it is asked."""
+        from .file_desk import FileDesk
+
+        return FileDesk(self.store)
 
     def _told_by(self, source: Source) -> None:
         """Remembers where the last answer came from, and says so when that is the file."""

@@ -8,12 +8,12 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from .._engine.wire import Call, calls
+from .._engine.wire import CALLS
 from .._values.codec import VALUE_BYTES_MAX
 from .._values.ids import drawn_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .._engine.desk import Code, Desk, Made, NewItem
     from .._engine.registry import Registry
@@ -80,7 +80,7 @@ class _RemoteDesk:
     async def create(self, code: Code, item: NewItem, if_exists: str) -> tuple[int, str, bool]:
         """A repeat of it is known by the id, so it has one."""
         made: tuple[int, str, bool] = await self._link.call(
-            calls()["create"], [code, _named(item), if_exists]
+            CALLS["create"], [code, _named(item), if_exists]
         )
         return made
 
@@ -90,7 +90,7 @@ class _RemoteDesk:
         """As `create`."""
         named = [_named(it) for it in items]
         made: list[Made] = await self._link.call(
-            calls()["create_batch"], [code, named, if_exists, waits]
+            CALLS["create_batch"], [code, named, if_exists, waits]
         )
         return made
 
@@ -109,26 +109,18 @@ def remote_desk(link: Link) -> Desk:
 @functools.cache
 def _whole() -> type[_RemoteDesk]:
     """Returns the class of a desk with all its calls."""
-    made = {name: _method(it) for name, it in calls().items() if name not in vars(_RemoteDesk)}
+    made = {name: _method(name) for name in CALLS if name not in vars(_RemoteDesk)}
     return type("RemoteDesk", (_RemoteDesk,), made)
 
 
-def _method(call: Call) -> Callable[..., Any]:
-    names = [name for name, _, _ in call.parameters]
-
-    def in_order(args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
-        return [*args, *[named.get(name, True) for name in names[len(args) :]]]
-
-    if call.follows:
-        cursor = names.index("cursor")
-
-        def followed(self: _RemoteDesk, *args: Any, **named: Any) -> _Following:
-            return _Following(self._link.follow(call, in_order(args, named), cursor))
-
-        return followed
-
-    async def asked(self: _RemoteDesk, *args: Any, **named: Any) -> Any:
-        return await self._link.call(call, in_order(args, named))
+def _method(name: str) -> Callable[..., Any]:
+    def asked(self: _RemoteDesk, *args: Any, **named: Any) -> _Following | Awaitable[Any]:
+        call = CALLS[name]
+        names = [it for it, _, _ in call.parameters]
+        in_order = [*args, *[named.get(it, True) for it in names[len(args) :]]]
+        if call.follows:
+            return _Following(self._link.follow(call, in_order, names.index("cursor")))
+        return self._link.call(call, in_order)
 
     return asked
 

@@ -42,7 +42,7 @@ from .frames import (
     framed,
 )  # fmt: skip
 from .vetting import vet
-from .wire import Call, Garbled, calls, packed_error
+from .wire import CALLS, Call, Garbled, packed_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,7 +214,7 @@ class Connection:
         self, number: int, name: str, args: list[Any], key: bytes | None
     ) -> list[Any]:
         try:
-            if (call := calls().get(name)) is None:
+            if (call := CALLS.get(name)) is None:
                 raise Garbled(f"there is no call {name!r:.80}")
             meant = call.unpacked(args)
             if call.changes and (key is None or not 16 <= len(key) <= 32):

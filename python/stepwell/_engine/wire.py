@@ -10,11 +10,10 @@ anything is done with it; no class is made but those that the types name. Frames
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import types
 import typing
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from enum import Enum
@@ -357,8 +356,25 @@ def _call(name: str) -> Call:
     )
 
 
-@functools.cache
-def calls() -> dict[str, Call]:
-    """Returns every call that may come over a socket, by name: those that the operations of the
-    table are made of. Worked out when the first one comes, or goes: most programs have none."""
-    return {name: _call(name) for name in sorted({it for op in OPERATIONS for it in op.asks})}
+class _Calls(Mapping[str, Call]):
+    def __init__(self) -> None:
+        self._names = sorted({it for op in OPERATIONS for it in op.asks})
+        self._made: dict[str, Call] = {}
+
+    def __getitem__(self, name: str) -> Call:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = _call(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+CALLS: Mapping[str, Call] = _Calls()
+"""Every call that may come over a socket, by name: those that the operations of the table are made
+of. Each is worked out when it first comes, or goes: a command of a shell has one or two."""
