@@ -100,6 +100,14 @@ GOALS = {
         "≤ 60 ms", lambda v, _, __: v <= 0.06
     ),
     ("watch-or-ask", "percent, watch by asking"): Goal("≤ 3 %", lambda v, _, __: v <= 3),
+    ("clients", "seconds per call, status"): Goal("≤ 0.2 ms", lambda v, _, __: v <= 0.0002),
+    ("clients", "creations/s in batches"): Goal("≥ 20,000", lambda v, _, __: v >= 20_000),
+    ("shell", "seconds, stepwell --help"): Goal("≤ 120 ms", lambda v, _, __: v <= 0.12),
+    ("shell", "seconds, stepwell list later"): Goal("≤ 250 ms", lambda v, _, __: v <= 0.25),
+    ("shell", "seconds, stepwell list --status queued"): Goal(
+        "≤ 250 ms", lambda v, _, __: v <= 0.25
+    ),
+    ("shell", "seconds, stepwell show later/77"): Goal("≤ 250 ms", lambda v, _, __: v <= 0.25),
     ("telemetry", "W2 not sampled by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),
     ("telemetry", "W2 spans from 1 ms by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),
     ("telemetry", "W2 all spans by without"): Goal("≥ 0.8", lambda v, _, __: v >= 0.8),

@@ -1,5 +1,5 @@
 """What it costs to ask an engine from another process: one call after another, creations in
-batches, and a thousand instances that are watched.
+batches, a thousand instances that are watched, and commands of a shell.
 
 `--scale 0.01` makes all of them a hundred times smaller.
 """
@@ -7,7 +7,9 @@ batches, and a thousand instances that are watched.
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -18,7 +20,7 @@ import trio
 
 from benches.beside import paced
 from benches.traffic import Traffic, fill, opened, scaled
-from benches.workloads import Figures
+from benches.workloads import COMPILED, Figures
 from stepwell import Client, NewInstance, workflow
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ async def calls(folder: Path) -> Figures:
     try:
         async with Client(store) as client:
             instance = await client.create("waits", id="one")
-            figures = {
+            figures = await _there_and_back() | {
                 "seconds per call, status": await _median(instance.status),
                 "seconds per call, event": await _median(partial(instance.send_event, "go")),
                 "seconds per call, creation": await _median(partial(client.create, "later")),
@@ -62,6 +64,53 @@ async def calls(folder: Path) -> Figures:
         engine.join()
 
 
+async def shell(folder: Path) -> Figures:
+    """What a command takes from its start to its end, beside 2,000,000 instances."""
+    store = folder / "shell.db"
+    async with opened(store, later) as engine:
+        await fill(engine, later, [NewInstance(id=str(n)) for n in range(scaled(2_000_000))])
+        commands = ("--help", "list later", "list --status queued", "show later/77")
+        return {
+            f"seconds, stepwell {it}": await _median(partial(_run, it.split(), store), 20)
+            for it in commands
+        }
+
+
+async def _run(command: list[str], store: Path) -> None:
+    await trio.run_process(
+        [sys.executable, "-m", "stepwell.cli", *command],
+        capture_stdout=True,
+        capture_stderr=True,
+        env=COMPILED | {"STEPWELL_STORE": str(store)},
+    )
+
+
+async def _there_and_back() -> Figures:
+    """What the machine takes for a message there and back between two processes on trio."""
+    ours, theirs = socket.socketpair()
+    peer = _NEW_PROCESS.Process(target=_echo, args=(theirs,))
+    peer.start()
+    theirs.close()
+    async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+
+        async def ask() -> None:
+            await stream.send_all(bytes(64))
+            await stream.receive_some()
+
+        figures = {"seconds, there and back": await _median(ask)}
+    peer.join()
+    return figures
+
+
+def _echo(ours: socket.socket) -> None:
+    async def run() -> None:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+            async for data in stream:
+                await stream.send_all(data)
+
+    trio.run(run)
+
+
 @workflow(concurrency=1)
 async def later(step: Any) -> None:
     """One of them waits for ever, and the others for their turn."""
@@ -76,9 +125,9 @@ def _serve(store: str, told: Connection) -> None:
     trio.run(run)
 
 
-async def _median(call: Callable[[], Awaitable[object]]) -> float:
+async def _median(call: Callable[[], Awaitable[object]], count: int | None = None) -> float:
     times = []
-    for _ in range(scaled(CALLS)):
+    for _ in range(count or scaled(CALLS)):
         began = time.perf_counter()
         await call()
         times.append(time.perf_counter() - began)

@@ -53,6 +53,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[workloads.Figures]]] = {
     "watchers": beside.watchers,
     "clients": clients.calls,
     "watchers-over-sockets": clients.watchers,
+    "shell": clients.shell,
     "pages": lists.pages,
     "large": large.folder,
     "small-beside-large": large.small,
