@@ -76,6 +76,11 @@ class Told(Protocol):
         """A body leaves memory."""
         ...
 
+    def renewed(self, no: int) -> Carry:
+        """An instance goes on as new, whose body has ended: what puts around its new params the
+        trace that leads back to that."""
+        ...
+
     def took(self, no: int, kind: str, event: bytes | None) -> None:
         """A body was given an event of this type."""
         ...

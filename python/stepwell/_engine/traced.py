@@ -15,6 +15,7 @@ from .._values.codec import codec
 if TYPE_CHECKING:
     from .._body.telemetry import Telemetry, Told
     from .._core import Core
+    from .._kinds import Kind
     from .desk import By, Code, Ended, Here, Made, NewItem, Order, Who
     from .schedule_rows import Plan, ScheduleRow
 
@@ -147,6 +148,14 @@ class TracedCore:
         return self._core.create_children(
             no, incarnation, begun, branch, name, count, workflow, version, made, payload
         )
+
+    def continue_as_new(
+        self, no: int, incarnation: int, params: bytes | None, run: int,
+        limit: tuple[Kind, str, str, str | None, int] | None, untold: list[int], passed: list[int],
+    ) -> None:  # fmt: skip
+        """See `Core.continue_as_new`."""
+        params = self._told.renewed(no)(params)
+        self._core.continue_as_new(no, incarnation, params, run, limit, untold, passed)
 
     def send(
         self, no: int, incarnation: int, begun: int, branch: str, name: str, count: int,

@@ -54,6 +54,7 @@ _OUTCOMES = {
     End.BLOCKED: "blocked",
     End.REPLAYED: "replayed",
     End.PAUSED: "paused",
+    End.CONTINUED: "continued",
     End.UNDOES: "undoes",
     End.DRAINED: "drained",
 }
@@ -272,11 +273,14 @@ class Bodies:
         self._metrics = metrics
         self._short_ns = short_ns
         self._instances: dict[int, _Instance] = {}
+        self._renewed: dict[int, _Instance] = {}
+        """Of those that go on as new the bodies that have ended."""
         self.listeners: dict[int, Listener] = {}
 
     @contained(None)
     def begins(self, life: Life, params: bytes | None) -> None:
         """A body is about to run in this task."""
+        self._renewed.pop(life.who.no, None)
         it = _Instance(life, *self._asked_in(params), self, self._short_ns)
         self._instances[life.who.no] = it
         self._run(life.who.no, it)
@@ -349,8 +353,20 @@ class Bodies:
             outcome = _OUTCOMES.get(life.stopping or End.CANCELLED, "stopped")
         try:
             self._end(it, outcome)
+            if life.stopping is End.CONTINUED:
+                self._renewed[life.who.no] = it
         finally:
             it.error = None  # its traceback has the frames of the body: a circle
+
+    def renewed(self, no: int) -> Carry:
+        """An instance goes on as new."""
+        try:
+            it = self._renewed.pop(no)
+            trace_of_it = _traces.packed(self._propagator, it.here, of_many=True)
+        except BaseException as error:
+            self.care.failed(error)
+            return as_it_is
+        return around(trace_of_it)
 
     @contained(None)
     def took(self, no: int, kind: str, event: bytes | None) -> None:
@@ -436,7 +452,11 @@ def begun(
         SpanKind.CLIENT if what == "request" else SpanKind.PRODUCER,
         attributes,
     )
-    stored = _traces.packed(propagator, trace.set_span_in_context(span, context), bool(of_many))
-    if stored is None:
-        return span, as_it_is
-    return span, lambda value: with_trace(stored, value)
+    return span, around(
+        _traces.packed(propagator, trace.set_span_in_context(span, context), bool(of_many))
+    )
+
+
+def around(stored: bytes | None) -> Carry:
+    """Returns what puts a trace around a value, if there is one."""
+    return as_it_is if stored is None else lambda value: with_trace(stored, value)
