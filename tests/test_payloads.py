@@ -455,6 +455,31 @@ async def test_a_call_that_takes_too_long_is_given_up_and_what_it_puts_late_is_d
         assert place.values == {}
 
 
+async def test_a_sweep_deletes_nothing_that_was_put_since_it_began():
+    goes_on, place = threading.Event(), Hooked()
+    place.before["put"] = goes_on.wait
+    async with open_test_engine([child], payloads=place) as engine, trio.open_nursery() as nursery:
+        host = engine._running().depot.driver
+        asks = host.ask
+
+        async def asks_late(call, *args):
+            if call.__name__ != "loose":
+                return await asks(call, *args)
+            host.ask = asks
+            nursery.start_soon(lambda: engine.create(child, large("p"), id="x"))
+            while "put" not in place.asked:
+                await trio.lowlevel.checkpoint()
+            reply = await asks(call, *args)  # its key is kept, and no record names it yet
+            goes_on.set()
+            while engine.peek(child, "x") is None:
+                await trio.lowlevel.checkpoint()
+            return reply
+
+        host.ask = asks_late
+        await swept(engine)
+        assert not place.deleted
+
+
 async def test_a_caller_who_gives_up_creates_nothing():
     goes_on = threading.Event()
     place = Hooked()

@@ -69,6 +69,8 @@ class Depot:
         self.over = payloads.over
         self.in_use: set[bytes] = set()
         self.putting = 0
+        self._used: set[bytes] = set()
+        """What was in use at some time since the store was last asked what is loose."""
         self._threads = trio.CapacityLimiter(THREADS)
         self._sweeping = trio.Lock()
         self._has_warned = False
@@ -87,6 +89,7 @@ class Depot:
         """
         keys = [os.urandom(16) for _ in values]
         self.in_use.update(keys)
+        self._used.update(keys)
         try:
             reply = await self.driver.ask(self.driver.core.large, keys, [])
             if reply.code:
@@ -179,13 +182,14 @@ class Depot:
             deleted, beyond = 0, None
             while True:
                 core = self.driver.core
-                # before it is asked: a record that is committed meanwhile may name it
-                used = set(self.in_use)
+                # what is in use at any moment from here on: the store may have been asked before a
+                # record named a key, and answer when that is committed, and the key in use no more
+                self._used = set(self.in_use)
                 reply = await self.driver.ask(core.loose, beyond, KEYS_AT_ONCE)
                 if reply.code:
                     return deleted
                 keys, beyond = reply.data
-                loose = [it for it in keys if it not in used and it not in _PUTTING]
+                loose = [it for it in keys if it not in self._used and it not in _PUTTING]
                 if loose and core is self.driver.core:
                     if not await self._deleted(loose):
                         return deleted
