@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import uuid
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,11 +13,10 @@ from .._body.branch import Branch, place
 from .._body.progress import report
 from .._errors import Misuse, MisusedState
 from .._room import need_room
+from .._seeds import idempotency_key
 
 if TYPE_CHECKING:
     from .._body.running import Running
-
-_KEYS = uuid.UUID("b1a5f0c2-3f0e-5d7c-9a58-0f5f6a5f2d10")
 
 
 # with a default, which is PEP 696 and not in Python 3.11: a bare StepContext is one of any engine
@@ -71,7 +69,7 @@ class StepContext(Generic[E]):
     def idempotency_key(self) -> str:
         """A UUID that is the same for every attempt of this step, whatever process or machine runs
         it."""
-        return str(uuid.uuid5(_KEYS, f"{self._operation.life.who.seed}|{self._operation.identity}"))
+        return idempotency_key(self._operation.life.who.seed, self._operation.identity)
 
     @property
     def engine(self) -> E:

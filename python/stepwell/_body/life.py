@@ -29,6 +29,7 @@ import trio
 
 from .._ending import End
 from .._replay import Cursor, Identity, Outcome
+from .._seeds import seed_of
 
 if TYPE_CHECKING:
     from .._core import Calls
@@ -89,7 +90,7 @@ class Who:
 
     def of(self, incarnation: int) -> str:
         """Returns what names one incarnation of it among those of all instances."""
-        return f"{self.namespace}|{self.first_name}|{self.id}|{incarnation}"
+        return seed_of(self.namespace, self.first_name, self.id, incarnation)
 
     @property
     def first_name(self) -> str:
