@@ -457,7 +457,11 @@ class StepRecord:
     Of a step that is `sensitive`, `output` is `Redacted`; of a value in a payload store, `Large`.
 
     `event_type` is the type of the event that ended a wait for events: of one for several types, or
-    with a name of its own, which came. `event_types` are those that one waits for that is open."""
+    with a name of its own, which came. `event_types` are those that one waits for that is open.
+
+    `idempotency_key` is what the function of a step, or of its undo, has as that
+    (`current_step().idempotency_key`): whom it called knows the call by it. None in what
+    `restart(dry_run=True)` tells, and of what has no function."""
 
     kind: str
     name: str
@@ -474,6 +478,7 @@ class StepRecord:
     not_before: datetime | None = None
     event_type: str | None = None
     event_types: tuple[str, ...] = ()
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

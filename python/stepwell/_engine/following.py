@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import trio
 
+from .._core import RESTARTED
 from .._errors import EngineClosed, InvalidConfig
 from .._types import STATUSES, Change, Status, Update
 from .._values.durations import from_us
@@ -147,6 +148,7 @@ class Updates:
         self._state: Status | None = None
         self._progress: bytes | None = None
         self._is_behind, self._is_over = True, False
+        self._seed = ""
         self._ready: deque[Update] = deque()
         self._news = trio.Event()
 
@@ -219,7 +221,8 @@ class Updates:
         self._is_behind = False
         self._state = None
         look, records = await self._source.records(self._who, self.no)
-        for seq, line in history.numbered(records):
+        self._seed = look.seeded
+        for seq, line in history.numbered(records, self._seed):
             if seq > self._seq:
                 self._add(seq, line)
         last = records[-1].seq if records else 0
@@ -231,9 +234,12 @@ class Updates:
         while self._told:
             seq, record = self._told.popleft()
             if seq > self._seq:
-                for _, line in history.numbered([record]):
+                for _, line in history.numbered([record], self._seed):
                     self._add(seq, line)
                 self._seq = seq
+            if record.verdict == RESTARTED:  # its keys derive from something else now
+                self._is_behind = True
+                break
         if self._progress is not None:
             progress, self._progress = self._progress, None
             told = Telling(self._who.workflow, self._who.id).value(progress, "report")

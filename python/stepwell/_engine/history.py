@@ -23,6 +23,8 @@ from .._core import (
 )
 from .._errors import ErrorInfo, StepwellError
 from .._operations.states import BEHIND, ENDED, RUNNING
+from .._replay import STEPS
+from .._seeds import idempotency_key
 from .._steps import past
 from .._types import StepRecord, StepRef
 from .._values.codec import ENCODED, Undecodable
@@ -33,7 +35,7 @@ from .._values.hidden import told
 
 if TYPE_CHECKING:
     from .._operations.states import Standing
-    from .._replay import Recorded
+    from .._replay import Identity, Recorded
     from .look import Wait
 
 
@@ -41,9 +43,11 @@ _FAILED = (GAVE_UP, ATTEMPT_FAILED, INTERRUPTED, REFUSED)
 """Verdicts whose payload is a failure."""
 
 
-def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -> list[StepRecord]:
+def lines(
+    records: list[Recorded], running: list[Standing], waits: list[Wait], seed: str | None = None
+) -> list[StepRecord]:
     """Returns a history, oldest first; then attempts that run and are not recorded, then what is
-    waited for."""
+    waited for. `seed`: what idempotency keys derive from; without it there are none."""
     records = _named(records)
     known = {(*it.identity, it.attempt) for it in records}
     open_attempts = [
@@ -52,15 +56,20 @@ def lines(records: list[Recorded], running: list[Standing], waits: list[Wait]) -
         if it.state in (RUNNING, BEHIND, ENDED) and _attempt_of(it) not in known
     ]
     return [
-        *map(_record, past.in_place(records)),
-        *map(_running, open_attempts),
-        *map(_waiting, waits),
+        *(_record(it, _key(seed, it.identity)) for it in past.in_place(records)),
+        *(_running(it, _key(seed, it.identity)) for it in open_attempts),
+        *(_waiting(it, _key(seed, it.identity)) for it in waits),
     ]
 
 
-def numbered(records: list[Recorded]) -> list[tuple[int, StepRecord]]:
+def numbered(records: list[Recorded], seed: str) -> list[tuple[int, StepRecord]]:
     """Returns lines of a history, each with the place of its record."""
-    return [(it.seq, _record(it)) for it in past.in_place(_named(records))]
+    return [(it.seq, _record(it, _key(seed, it.identity))) for it in past.in_place(_named(records))]
+
+
+def _key(seed: str | None, identity: Identity) -> str | None:
+    """Returns what its function knows a step by; None: it is none, or that is not known."""
+    return None if seed is None or identity[0] not in STEPS else idempotency_key(seed, identity)
 
 
 def _named(records: list[Recorded]) -> list[Recorded]:
@@ -69,7 +78,7 @@ def _named(records: list[Recorded]) -> list[Recorded]:
     return [it for it in records if it.verdict != RESTARTED and (it.kind != UNDO or it.name)]
 
 
-def _record(record: Recorded) -> StepRecord:
+def _record(record: Recorded, known_by: str | None) -> StepRecord:
     _, kind, branch, name, key, count, attempt, verdict, started, at, _, word, payload = record
     payload = without_trace(payload)
     output, error = None, recorded(word) if verdict == GAVE_UP and payload is None else None
@@ -118,6 +127,7 @@ def _record(record: Recorded) -> StepRecord:
         ref,
         not_before,
         word if kind == EVENT else None,
+        idempotency_key=known_by,
     )
 
 
@@ -127,7 +137,7 @@ def _attempt_of(step: Standing) -> tuple[Any, ...]:
     return (kind, step.branch, name, key, count, step.attempt)
 
 
-def _running(step: Standing) -> StepRecord:
+def _running(step: Standing, known_by: str | None) -> StepRecord:
     kind, _, name, key, count = step.identity
     ref = StepRef(name, count, key, KINDS[kind], step.branch)
     began = from_us(step.since)
@@ -144,10 +154,11 @@ def _running(step: Standing) -> StepRecord:
         None,
         None,
         ref,
+        idempotency_key=known_by,
     )
 
 
-def _waiting(wait: Wait) -> StepRecord:
+def _waiting(wait: Wait, known_by: str | None) -> StepRecord:
     kind = KINDS[wait.kind]
     ref = StepRef(wait.name, wait.occurrence, wait.key, kind, wait.branch)
     return StepRecord(
@@ -164,4 +175,5 @@ def _waiting(wait: Wait) -> StepRecord:
         None,
         ref,
         event_types=tuple(wait.types),
+        idempotency_key=known_by,
     )

@@ -12,6 +12,7 @@ from .. import _core
 from .._formats import Format
 from .._kinds import Kind
 from .._replay import Identity
+from .._seeds import seed_of
 from .._types import STATUSES, Status
 from .._values.durations import from_us
 from .._values.names import any_of, wait_name
@@ -144,6 +145,11 @@ class Look(NamedTuple):
     def status(self) -> Status:
         """Its state."""
         return STATUSES[self.code]
+
+    @property
+    def seeded(self) -> str:
+        """From which all that looks random in its body derives (see `_seeds`)."""
+        return seed_of(self.namespace, self.born or self.workflow, self.id, self.seed)
 
     @property
     def open_waits(self) -> list[Wait]:

@@ -202,7 +202,7 @@ class OwnDesk(Reading):
         # before the look: what ends meanwhile is recorded in that
         running = [] if runner is None else standing.of(runner)
         look, records = await self.records(who, no)
-        return history.lines(records, running, look.open_waits)
+        return history.lines(records, running, look.open_waits, look.seeded)
 
     async def _whole(self, who: Who, no: int) -> tuple[Look, list[Recorded], Look]:
         if self._driver.depot is None:

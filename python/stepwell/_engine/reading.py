@@ -60,7 +60,7 @@ class Reading(ABC):
 
     async def history(self, who: Who, no: int) -> list[StepRecord]:
         look, records = await self.records(who, no)
-        return history.lines(records, [], look.open_waits)
+        return history.lines(records, [], look.open_waits, look.seeded)
 
     async def export(self, who: Who, no: int) -> dict[str, Any]:
         look, records, whole = await self._whole(who, no)
