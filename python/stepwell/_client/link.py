@@ -25,6 +25,7 @@ from .._engine.wire import Garbled, unpacked_error
 from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
 from .._log import log
 from .._types import Source
+from .._values.durations import text
 from .connection import Asked, Connection, Lost, open_connection
 from .remote_code import RemoteCode
 
@@ -82,13 +83,21 @@ class Patience:
             self._until = now + self._seconds
         if now >= self._until:
             raise NoEngine(
-                f"no engine of {self._store} answered for {self._seconds:g} seconds ({why or 'it '}"
-                f"{'' if str(why) else 'closed the connection'}). Start one: "
-                f"Engine({self._store!r}, workflows=[…])."
+                f"no engine of {self._store} answered for {text(round(self._seconds * 1e6))} "
+                f"({_told(why)}). Start one: Engine({self._store!r}, workflows=[…])."
             ) from None
         with trio.move_on_after(min(self._wait, self._until - now)):
             await self._link.made.wait()
         self._wait = min(2 * self._wait, _LAST_WAIT)
+
+
+def _told(why: BaseException) -> str:
+    """Returns why there was no answer."""
+    if isinstance(why, FileNotFoundError):
+        return "it has no socket"
+    if isinstance(why, ConnectionRefusedError):
+        return "nobody listens at its socket"
+    return str(why) or "it closed the connection"
 
 
 class Link:

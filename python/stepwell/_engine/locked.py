@@ -13,6 +13,7 @@ import trio
 
 from .._errors import StoreLocked
 from .._log import log
+from .._values.durations import text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,10 +47,11 @@ async def opened(
             if seconds is None or given_up.is_set():
                 raise
             if left <= 0:
-                raise StoreLocked(f"{error} It was waited for {seconds:g} seconds.") from None
+                waited = text(round(seconds * 1e6))
+                raise StoreLocked(f"{error} It was waited for {waited}.") from None
             if not has_told:
                 has_told = True
-                log.info("waiting up to %g seconds: %s", seconds, error)
+                log.info("waiting up to %s: %s", text(round(seconds * 1e6)), error)
         with trio.move_on_after(min(wait, left)):
             await given_up.wait()
         wait = min(2 * wait, _LAST_WAIT)
