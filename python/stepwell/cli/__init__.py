@@ -143,11 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(error: BaseException) -> int:
     """Says what went wrong, and returns the code for that."""
-    from .exits import INTERRUPTED, USAGE, code_of
+    from .exits import INTERRUPTED, USAGE, bare, code_of
     from .output import say
+    from .wording import text_of
 
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        [error] = error.exceptions
+    error = bare(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         say(error.format_message())
         return USAGE

@@ -50,6 +50,13 @@ class Failure(Exception):
         self.code = code
 
 
+def bare(error: BaseException) -> BaseException:
+    """Returns what went wrong, without the groups around it alone."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        [error] = error.exceptions
+    return error
+
+
 def code_of(error: BaseException) -> int | None:
     """Returns what to exit with after an error; None: it is a bug, and its traceback is wanted."""
     if isinstance(error, Failure):

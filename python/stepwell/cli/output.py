@@ -335,6 +335,20 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def several(count: float, noun: str) -> str:
+    """Returns how many there are of something: `1 second`, `2,000 rows`."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:,g}"
+    return f"{number} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Returns bytes in their largest unit."""
+    for unit, of in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= of:
+            return f"{count / of:,.1f} {unit}"
+    return f"{count:,} B"
+
+
 def _kind(row: Any) -> str:
     return getattr(row, "of", "") or type(row).__name__
 
