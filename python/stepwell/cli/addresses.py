@@ -26,10 +26,13 @@ else:
     ParamType = click.ParamType  # which earlier versions do not subscript
 
 LATEST = "latest"
-_AGO = re.compile(
-    r"(\d+(?:\.\d+)?) ?(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)(?: ago)?", re.ASCII
+_SPAN = re.compile(
+    r"(\d+(?:\.\d*)?|\.\d+) ?"
+    r"(ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)?",
+    re.ASCII,
 )
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SPAN_MAX = 365 * 86_400
 
 
 def split(text: str) -> tuple[str, str] | None:
@@ -93,10 +96,16 @@ class Value(ParamType):
         except UnicodeDecodeError:
             self.fail(f"{value} is no text in UTF-8", param, ctx)
         try:
-            return Given(value_of(json.loads(text)))
+            read = json.loads(text)
         except ValueError as error:
             hint = "" if where else f"; text goes in quotes: {json.dumps(value)!r}"
             self.fail(f"{where or repr(value)} is no JSON: {error}{hint}", param, ctx)
+        except RecursionError:
+            self.fail(f"{where or 'what is given'} is nested too deeply", param, ctx)
+        try:
+            return Given(value_of(read))
+        except ValueError as error:
+            self.fail(f"{where or repr(value)} is no value: {error}", param, ctx)
 
 
 class Given:
@@ -130,9 +139,10 @@ class Moment(ParamType):
         """Reads it."""
         if isinstance(value, datetime):
             return value
-        if (found := _AGO.fullmatch(value.strip())) is not None:
+        away = _SPAN.fullmatch(value.strip().removesuffix(" ago"))
+        if away is not None and away[2]:
             try:
-                past = timedelta(seconds=float(found[1]) * _UNITS[found[2][0]])
+                past = timedelta(seconds=float(away[1]) * _UNITS[_unit(away[2])])
                 now = datetime.now(UTC)
                 return now + past if self.is_ahead else now - past
             except OverflowError:
@@ -150,29 +160,47 @@ class Moment(ParamType):
 
 
 class Span(ParamType):
-    """A duration, as the API takes it: "5 min", or a number of seconds."""
+    """A duration, in seconds: `5 min`, or a number of them."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Reads numbers; what is no duration is refused by who takes it."""
-        try:
-            return float(value)
-        except ValueError:
+        """Reads it."""
+        if isinstance(value, float):
             return value
+        seconds = seconds_of(value)
+        if seconds is None:
+            self.fail(
+                f"{value!r} is no duration; write 30 seconds, 5 min or 2 hours, or how many "
+                "seconds; at most 365 days",
+                param,
+                ctx,
+            )
+        return seconds
 
 
-def seconds(span: Any) -> float:
-    """Returns how long a duration of `Span` is.
+class When(Span):
+    """When a schedule fires: a duration, or a cron expression, which whoever takes it reads."""
 
-    Raises:
-        Failure: It is none.
-    """
-    if isinstance(span, float) and span >= 0:
-        return span
-    if isinstance(span, str) and (found := _AGO.fullmatch(span.strip())) is not None:
-        return float(found[1]) * _UNITS[found[2][0]]
-    raise Failure(USAGE, f"{span!r} is no duration; write 30 seconds, 5 min, 2 hours, or 1.5.")
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Reads what is a duration."""
+        seconds = seconds_of(value) if isinstance(value, str) else None
+        return value if seconds is None else seconds
+
+
+def seconds_of(text: str) -> float | None:
+    """Returns how many seconds a duration is; None: it is none."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        return None
+    seconds = float(found[1]) * _UNITS[_unit(found[2] or "s")]
+    return seconds if seconds <= _SPAN_MAX else None
+
+
+def _unit(word: str) -> str:
+    return word if word.startswith("ms") else word[0]
 
 
 class Attribute(ParamType):
@@ -188,8 +216,8 @@ class Attribute(ParamType):
         if not equals or not key:
             self.fail(f"{value!r} is no attribute; write KEY=VALUE", param, ctx)
         try:
-            read = json.loads(text)
-        except ValueError:
+            read = value_of(json.loads(text))
+        except (ValueError, RecursionError):
             read = text
         return key, read if isinstance(read, str | int | float | bool) else text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +14,7 @@ from .exits import DONE, TIMED_OUT, Failure
 from .looking import INSTANCE
 from .many import OPTIONS, chooses, do_to_many, meant
 from .options import given_to
-from .output import Output
+from .output import Output, several
 from .values import Row
 
 if TYPE_CHECKING:
@@ -34,21 +34,23 @@ def plain_value(given: Given | None) -> Any:
     return None if given is None else given.value
 
 
-async def within(patience: Any, what: Awaitable[T], told: str) -> T:
+async def within(patience: float | None, what: Callable[[], Awaitable[T]], told: str) -> T:
     """Returns what is waited for.
+
+    Args:
+        patience: For how many seconds; None: for as long as it takes.
+        what: Begins it.
+        told: What has not come to pass, if it takes longer.
 
     Raises:
         Failure: It took too long.
     """
     if patience is None:
-        return await what
-    from .addresses import seconds
-
-    with trio.move_on_after(seconds(patience)) as scope:
-        return await what
+        return await what()
+    with trio.move_on_after(patience) as scope:
+        return await what()
     assert scope.cancelled_caught, "it returns, or was too late"
-    raise Failure(TIMED_OUT, f"{told} after {patience:g} seconds." if isinstance(
-        patience, float) else f"{told} after {patience}.")  # fmt: skip
+    raise Failure(TIMED_OUT, f"{told} after {several(patience, 'second')}.")
 
 
 @asks(
@@ -86,11 +88,13 @@ async def create(
 
 
 @asks("instance.result", name="result", arguments=[INSTANCE], more=[FOR])
-async def result(client: Client, out: Output, instance: str, patience: Any, **given: Any) -> None:
+async def result(
+    client: Client, out: Output, instance: str, patience: float | None, **given: Any
+) -> None:
     """Wait for an instance, and print what it returned, in JSON. Exit code 1 if it errored or was
     terminated."""
     it = await found(client, instance)
-    out.value(await within(patience, it.result(), f"{it.workflow}/{it.id} has not ended"))
+    out.value(await within(patience, it.result, f"{it.workflow}/{it.id} has not ended"))
 
 
 @asks(

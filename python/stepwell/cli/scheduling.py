@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .addresses import Moment, Span, Value
+from .addresses import Moment, Value, When
 from .asking import Command, asks
 from .creating import plain_value
 from .exits import NOT_FOUND, Failure
@@ -116,7 +116,7 @@ async def backfill(client: Client, out: Output, id: str, **given: Any) -> None:
     arguments=[
         ID,
         click.Argument(["workflow"]),
-        click.Argument(["when"], type=Span(), metavar="WHEN"),
+        click.Argument(["when"], type=When(), metavar="WHEN"),
         click.Argument(["params"], type=Value(), required=False, metavar="[JSON]"),
     ],
     without=["id", "workflow", "when", "params"],

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 _SAFE = 2**53
@@ -26,7 +27,7 @@ def value_json(value: Any) -> Any:
     """Returns a value of a user as JSON has it."""
     if value is None or isinstance(value, str | bool):
         return value
-    for kind, (cls, write, _) in _KINDS.items():
+    for kind, (cls, write) in _KINDS.items():
         if isinstance(value, cls) and not (kind == "date" and isinstance(value, datetime)):
             return {"$": kind, "value": write(value)}
     if isinstance(value, int):
@@ -48,28 +49,30 @@ def value_json(value: Any) -> Any:
     return {"$": type(value).__name__, "value": str(value)}
 
 
-_KINDS: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
-    "date": (date, date.isoformat, date.fromisoformat),
-    "time": (time, time.isoformat, time.fromisoformat),
-    "duration": (timedelta, timedelta.total_seconds, lambda it: timedelta(seconds=it)),
-    "decimal": (Decimal, str, Decimal),
-    "bytes": (bytes, lambda it: base64.b64encode(it).decode(), base64.b64decode),
-    "uuid": (uuid.UUID, str, uuid.UUID),
-    "set": (
-        set | frozenset,
-        lambda it: sorted(map(value_json, it), key=json.dumps),
-        lambda it: set(map(value_of, it)),
-    ),
+_KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "datetime": (datetime, datetime.isoformat),
+    "date": (date, date.isoformat),
+    "time": (time, time.isoformat),
+    "duration": (timedelta, timedelta.total_seconds),
+    "decimal": (Decimal, str),
+    "bytes": (bytes, lambda it: base64.b64encode(it).decode()),
+    "uuid": (uuid.UUID, str),
+    "set": (set | frozenset, lambda it: sorted(map(value_json, it), key=json.dumps)),
 }
+"""What JSON has not, and how it is written."""
 
 
 def value_of(read: Any) -> Any:
     """Returns the value that JSON stands for.
 
     Raises:
-        ValueError: It has a `$` that is none, or that does not fit what it is about.
+        ValueError: It has a number that JSON has not, or a `$` that is none, or that does not fit
+            what it is about.
     """
+    if isinstance(read, float) and not math.isfinite(read):
+        raise ValueError(
+            'no number is NaN or so large; write {"$": "float", "value": "nan"}, or inf'
+        )
     if isinstance(read, list):
         return [value_of(it) for it in read]
     if not isinstance(read, dict):
@@ -77,21 +80,43 @@ def value_of(read: Any) -> Any:
     if "$" not in read:
         return {key: value_of(it) for key, it in read.items()}
     kind: Any = read["$"]
-    value: Any = read.get("value")
     if read.keys() != {"$", "value"}:
         raise ValueError('what has a "$" has a "value" beside it, and nothing more')
-    try:
-        if kind == "map":
-            return {value_of(key): value_of(it) for key, it in value}
-        if kind in ("int", "float"):
-            return (int if kind == "int" else float)(value)
-        return _KINDS[kind][2](value)
-    except KeyError:
-        raise ValueError(
-            f"{kind!r:.40} is no kind; there are {', '.join(_KINDS)}, int, float, map"
-        ) from None
-    except Exception:
-        raise ValueError(f"{value!r:.80} is no {kind}") from None
+    if not isinstance(kind, str) or kind not in _READ:
+        raise ValueError(f"{kind!r:.40} is no kind; there are {', '.join(_READ)}")
+    of, made = _READ[kind]
+    value: Any = read["value"]
+    if isinstance(value, list):  # of values, which have faults of their own
+        value = value_of(value)
+    if isinstance(value, of) and not isinstance(value, bool):
+        try:
+            return made(value)
+        except (ValueError, TypeError, ArithmeticError):  # a set of lists is a TypeError
+            pass
+    raise ValueError(f"{value!r:.80} is no {kind}")
+
+
+_READ: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "datetime": (str, datetime.fromisoformat),
+    "date": (str, date.fromisoformat),
+    "time": (str, time.fromisoformat),
+    "duration": (int | float, lambda it: timedelta(seconds=it)),
+    "decimal": (str, Decimal),
+    "bytes": (str, partial(base64.b64decode, validate=True)),
+    "uuid": (str, uuid.UUID),
+    "set": (list, set),
+    "int": (str, int),
+    "float": (str, float),
+    "map": (list, lambda it: dict(map(_pair, it))),
+}
+"""What the value of a kind is in JSON, and how it is read."""
+
+
+def _pair(it: Any) -> tuple[Any, Any]:
+    if not isinstance(it, list):
+        raise TypeError("a pair is a list")
+    key, value = it
+    return key, value
 
 
 def plain(row: Any) -> Any:
