@@ -163,6 +163,6 @@ def _failed(error: BaseException) -> int:
     code = code_of(error) if isinstance(error, Exception) else None
     if code is None:
         raise error
-    if text := str(error):
+    if text := text_of(error):
         say(f"stepwell: {text}")
     return code

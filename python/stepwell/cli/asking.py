@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .addresses import Span
-from .exits import NOT_ALLOWED, NOT_FOUND, STORE, Failure
+from .addresses import LATEST, Span
+from .escaping import in_line
+from .exits import NOT_ALLOWED, NOT_FOUND, STORE, Failure, bare
 from .options import options_of
 from .output import Output
+from .wording import text_of
 
 if TYPE_CHECKING:
     from stepwell import Client, ClientNamespace
@@ -181,7 +183,7 @@ async def _unknown(
         known = {it.workflow for it in await client.versions()}
     except StepwellError:
         return None
-    return None if workflow in known else Failure(NOT_FOUND, str(error))
+    return None if workflow in known else Failure(NOT_FOUND, text_of(error))
 
 
 def login() -> str:

@@ -12,6 +12,7 @@ from .groups import Family
 from .looking import paged
 from .options import given_to
 from .output import Output
+from .wording import text_of
 
 if TYPE_CHECKING:
     from stepwell import Bulk, Client
@@ -31,7 +32,7 @@ async def _got(client: Client, id: str) -> Bulk:
     try:
         return await client.bulk.get(id)
     except InvalidConfig as error:
-        raise Failure(NOT_FOUND, str(error)) from None
+        raise Failure(NOT_FOUND, text_of(error)) from None
 
 
 @asks("engine.bulk.get", name="show", arguments=[ID], without=["id"])

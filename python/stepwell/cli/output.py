@@ -20,6 +20,7 @@ from .addresses import address, place
 from .escaping import in_json, in_line, in_lines
 from .exits import DONE, STORE, USAGE, Failure
 from .values import VALUES, fields_of, plain, value_json
+from .wording import advice, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -167,7 +168,7 @@ class Output:
         if self.is_json or self.fields:
             self.row(row)
         else:
-            self._print(_text(in_lines(text)))
+            self._print(_text(in_lines(advice(text))))
 
     def document(self, value: Any) -> None:
         """Prints plain data, one line of JSON."""
@@ -291,9 +292,9 @@ def cell(name: str, value: Any, *, is_alone: bool = False) -> str:
     if isinstance(value, int):
         return "" if name == "attempt" and value == 0 else f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,g}"
+        return f"{value:.0%}" if name == "share" else f"{value:,g}"
     if isinstance(value, BaseException):
-        return shown(f"{type(value).__name__}: {value}")
+        return shown(f"{type(value).__name__}: {text_of(value)}")
     if hasattr(value, "message") and hasattr(value, "type"):  # an ErrorInfo
         return shown(_error(value, is_alone=is_alone))
     if isinstance(value, Mapping):
@@ -305,7 +306,8 @@ def cell(name: str, value: Any, *, is_alone: bool = False) -> str:
 
 
 def _error(error: Any, *, is_alone: bool) -> str:
-    told = f"{error.type}: {error.message}" if error.message else error.type
+    message = advice(error.message) if error.type.startswith("stepwell.") else error.message
+    told = f"{error.type}: {message}" if message else error.type
     return f"{told}\n{error.traceback.rstrip()}" if is_alone and error.traceback else told
 
 
