@@ -54,7 +54,8 @@ _COLOURS = {
 
 
 def _why(row: Mapping[str, Any]) -> Any:
-    return row["error"] if row["error"] is not None else row["waiting_on"]
+    error, waiting_on = row["error"], row["waiting_on"]
+    return waiting_on if error is None else error
 
 
 def _took(row: Mapping[str, Any]) -> str | None:
@@ -63,20 +64,26 @@ def _took(row: Mapping[str, Any]) -> str | None:
 
 
 def _outcome(row: Mapping[str, Any]) -> Any:
-    return row["error"] if row["error"] is not None else value_text(row["output"])
+    error, output = row["error"], row["output"]
+    return value_text(output) if error is None else error
 
 
 def _what(row: Mapping[str, Any]) -> str | None:
-    record = row["record"]
+    record, progress = row["record"], row["progress"]
     if record is not None:
         return f"{place(record)} {record.status}"
-    return None if row["kind"] != "progress" else value_text(row["progress"])
+    return None if row["kind"] != "progress" else value_text(progress)
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return size(row["bytes"])
 
 
 def _on(row: Mapping[str, Any]) -> str | None:
-    if row["id"] is not None and row["workflow"] is not None:
-        return address(row["workflow"], row["id"])
-    return " ".join(it for it in (row["workflow"], row["filter"]) if it) or None
+    workflow, id, filter = row["workflow"], row["id"], row["filter"]
+    if id is not None and workflow is not None:
+        return address(workflow, id)
+    return " ".join(it for it in (workflow, filter) if it) or None
 
 
 class _Line:
@@ -106,6 +113,15 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "of": _of,
 }
 """Columns that are made of several fields."""
+
+
+def _is_made(of: Callable[[Mapping[str, Any]], Any], fields: Mapping[str, Any]) -> bool:
+    """Whether a row has what a column is made of."""
+    try:
+        of(fields)
+    except KeyError:
+        return False
+    return True
 
 
 class Output:
@@ -201,8 +217,9 @@ class Output:
             try:
                 told.append((name, made[name](fields)))
             except KeyError:
+                known = dict.fromkeys([*fields, *(it for it in made if _is_made(made[it], fields))])
                 raise Failure(
-                    USAGE, f"--fields: there is no {name!r}; there are {', '.join(fields)}."
+                    USAGE, f"--fields: there is no {name!r}; there are {', '.join(known)}."
                 ) from None
         return told
 
