@@ -109,27 +109,71 @@ def asks(
 
 
 def ask(
-    store: str, namespace: str, wait: Any, body: Body, out: Output, given: dict[str, Any]
+    store: str, namespace: str, wait: float, body: Body, out: Output, given: dict[str, Any]
 ) -> int | None:
     """Runs a command's function with a client of a store; returns its exit code.
 
     Raises:
-        Failure: There is no store.
+        Failure: There is no store, or no such namespace or workflow.
         StepwellError: What the engine answers.
     """
     check_store(store)
     import trio
 
-    from stepwell import Client, InvalidConfig
+    from stepwell import Client, InvalidConfig, NoEngine
+
+    from .logs import printed
 
     async def asked() -> int | None:
         async with Client(store, timeout=wait, namespace=namespace) as client:
+            workflow = _workflow(given)
             try:
-                return await body(client, out, **given)
+                code = await body(client, out, **given)
             except InvalidConfig as error:
-                raise await _unknown(client, _workflow(given), error) or error from None
+                raise await _unknown(client, workflow, error) or error from None
+            if out.told == 0 and (wrong := await not_there(client, namespace, workflow)):
+                out.forget()
+                raise wrong
+            return code
 
-    return trio.run(asked)
+    with printed(out.hold):
+        try:
+            code = trio.run(asked)
+        except BaseException as error:
+            if not isinstance(bare(error), NoEngine):  # else nothing that was read is an answer
+                out.release()
+            raise
+        out.release()
+        return code
+
+
+async def not_there(client: Client, namespace: str, workflow: str | None) -> Failure | None:
+    """Returns that nobody has heard of the namespace, or of the workflow, if that is why there was
+    nothing to tell."""
+    if namespace != "default" and namespace not in (names := await client.namespaces()):
+        text = f'nothing was ever created in a namespace "{namespace}"; there is: {_listed(names)}.'
+        return Failure(NOT_FOUND, text)
+    return None if workflow is None else await unheard_of(client, workflow)
+
+
+async def unheard_of(client: Client | ClientNamespace, workflow: str) -> Failure | None:
+    """Returns that a workflow has neither code nor an instance, if that is so."""
+    known = {it.workflow for it in await client.versions()}
+    if workflow in known:
+        return None
+    return Failure(
+        NOT_FOUND, f'there is no workflow "{workflow}"; there is: {_listed(sorted(known))}.'
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return f"{', '.join(map(in_line, names[:20])) or 'none'}{more}"
+
+
+def of_command(name: str) -> str:
+    """Returns what the command that runs was given: its store, its namespace."""
+    return str(click.get_current_context().params[name])
 
 
 def check_store(store: str) -> None:
@@ -162,22 +206,23 @@ def check_store(store: str) -> None:
         )
 
 
-def _workflow(given: dict[str, Any]) -> Any:
+def _workflow(given: dict[str, Any]) -> str | None:
     """Returns the workflow that was named, if it was one alone."""
     for name in ("workflow", "target", "of", "instance"):
-        if isinstance(given.get(name), str):
-            return given[name].partition("/")[0]
+        named = given.get(name)
+        if isinstance(named, str) and named != LATEST:
+            return named.partition("/")[0]
     targets: tuple[str, ...] = given.get("targets", ())
-    return targets[0].partition("/")[0] if targets else None
+    return targets[0].partition("/")[0] if targets and targets[0] != LATEST else None
 
 
 async def _unknown(
-    client: Client | ClientNamespace, workflow: Any, error: Exception
+    client: Client | ClientNamespace, workflow: str | None, error: Exception
 ) -> Failure | None:
     """Returns that it was refused because nobody has heard of the workflow, if that is why."""
     from stepwell import StepwellError
 
-    if not isinstance(workflow, str):
+    if workflow is None:
         return None
     try:
         known = {it.workflow for it in await client.versions()}

@@ -10,7 +10,7 @@ import click
 import trio
 
 from .addresses import split
-from .asking import asks
+from .asking import asks, not_there, of_command
 from .escaping import in_line
 from .exits import DONE, PARTLY, USAGE, Failure
 from .groups import Family
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 async def count(client: Client, out: Output, workflow: str | None, **given: Any) -> None:
     """Count instances by state."""
     counts = await client.count(workflow, **given_to("engine.count", given))
+    is_empty = not any(counts.values())
+    if is_empty and (wrong := await not_there(client, of_command("namespace"), workflow)):
+        raise wrong
     out.one(Row("counts", **{status.value: number for status, number in counts.items()}))
 
 

@@ -139,6 +139,9 @@ class Output:
         self.is_json = not sys.stdout.isatty() if not as_json else True
         self.fields = [it.strip() for it in fields.split(",") if it.strip()] if fields else None
         self.ids = ids
+        self.told: int | None = None
+        """How many rows were printed; None: it was not asked for any."""
+        self._held: list[str] = []
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -148,8 +151,9 @@ class Output:
     def rows(self, rows: Iterable[Any], nothing: str = "nothing.") -> None:
         """Prints rows of one kind; `nothing` is said where there are none."""
         given = list(rows)
+        self.told = (self.told or 0) + len(given)
         if not given and not self.is_json and not self.ids:
-            self.say(nothing)
+            self.hold(nothing)
         elif self.ids or self.is_json:
             for it in given:
                 self.row(it)
@@ -181,6 +185,7 @@ class Output:
 
     def text(self, row: Any, text: str) -> None:
         """Prints a row that has a sentence: that, on a terminal."""
+        self._held = [it for it in self._held if not text.endswith(it.partition(": ")[2] or it)]
         if self.is_json or self.fields:
             self.row(row)
         else:
@@ -250,17 +255,34 @@ class Output:
         return console(sys.stdout)
 
     def _write(self, line: str) -> None:
+        self.release()
         with _printing():
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
     def _print(self, shown: Any) -> None:
+        self.release()
         with _printing():
             self.console.print(shown)
 
     def say(self, text: str) -> None:
         """Tells whoever runs the command something."""
+        self.release()
         say(text)
+
+    def hold(self, text: str) -> None:
+        """Keeps a message until something is printed: it is about that."""
+        self._held.append(text)
+
+    def forget(self) -> None:
+        """What is kept is not so."""
+        self._held.clear()
+
+    def release(self) -> None:
+        """Prints what is kept."""
+        held, self._held = self._held, []
+        for it in held:
+            say(it)
 
 
 @contextmanager
