@@ -179,8 +179,24 @@ def test_ids_go_into_other_commands(engine):
     addresses = piped("list", "--id-prefix", "o-", "--ids").out.split()
     assert piped("pause", *addresses[:2], "--yes").code == 0
     assert engine.count()["paused"] == 2
-    done = piped("pause", "order/o-0", "pay/x", "--yes")
-    assert (done.code, "of several workflows, order, pay" in done.err) == (2, True)
+
+
+def test_addresses_of_several_workflows_are_a_bulk_each(engine):
+    orders(engine, 2)
+    engine.create(pay, id="p").wait_for_status("waiting")
+    addresses = piped("list", "--ids").out.split()
+    assert len(addresses) == 3
+    seen = lines(piped("pause", *addresses, "--dry-run").out)
+    assert sorted(it["counts"]["waiting"] for it in seen) == [1, 2]
+    done = piped("pause", *addresses, "--yes")
+    assert (done.code, sorted(it["done"] for it in lines(done.out))) == (0, [1, 2])
+    assert "pause of order: 2 done, 0 refused (bulk " in done.err
+    assert "pause of pay: 1 done, 0 refused (bulk " in done.err
+    shown = on_terminal("terminate", "order", "pay", "--status", "paused", typed="y\n")
+    assert shown.code == 0
+    assert "terminate: 3 instances (paused: 3)? [y/N]" in shown.out
+    assert engine.count()["terminated"] == 3
+    assert piped("resume", *addresses, "--yes", "--to-version", "9").code == 9
 
 
 def test_what_was_done_in_part_says_so(engine):
@@ -286,7 +302,7 @@ def test_a_namespace_is_removed(engine):
     assert (done.code, "say --yes, or ask on a terminal" in done.err) == (2, True)
     assert on_terminal("namespaces", "delete", "acme", typed="acne\n").code == 130
     shown = on_terminal("namespaces", "delete", "acme", typed="acme\n")
-    assert (shown.code, "acme is gone, 1 instances" in shown.out) == (0, True)
+    assert (shown.code, "acme is gone, 1 instance\n" in shown.out) == (0, True)
     assert piped("list", "--namespace", "acme").out == ""
     assert piped("list", "--ids").out == "order/o-0\n"
 
@@ -315,8 +331,46 @@ def test_watch_follows_to_the_end(engine):
     assert piped("watch", "order/o-0", "--until", "paused").code == 4
     piped("create", "fail", "--id", "f")
     assert piped("watch", "fail/f").code == 1
-    done = piped("watch", "--timeout", "0.2")
-    assert (done.code, done.err) == (124, "stepwell: that was 0.2 seconds.\n")
+
+
+def test_watch_says_what_it_watches(engine):
+    orders(engine, 1)
+    engine.create(pay, id="p").wait_for_status("waiting")
+    done = piped("watch", "order/latest", "--timeout", "0.2")
+    assert done.code == 124
+    assert done.err == (
+        "watching order/o-0, which is waiting; Ctrl-C ends that\n"
+        "stepwell: watching ended after 0.2 seconds.\n"
+    )
+    done = piped("watch", "--timeout", "1")
+    assert (done.code, done.out) == (124, "")
+    assert done.err == (
+        "watching all instances; Ctrl-C ends that\nstepwell: watching ended after 1 second.\n"
+    )
+    assert "all instances of pay; Ctrl-C" in piped("watch", "pay", "--timeout", "1").err
+    done = piped("watch", "nobody")
+    assert (done.code, done.out) == (3, "")
+    assert 'there is no workflow "nobody"; there is: ' in done.err
+    assert piped("watch", "pay", "--until", "waiting").code == 2
+
+
+@pytest.mark.slow
+def test_watch_of_a_workflow_tells_of_no_other(engine):
+    with subprocess.Popen(
+        [sys.executable, "-m", "stepwell", "watch", "order"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("watching all instances of order; ")
+            engine.create(fail, id="f").wait_for_status("errored")
+            engine.create(order, id="o").wait_for_status("waiting")
+            assert process.stdout is not None
+            row = json.loads(process.stdout.readline())
+            is_row(row, "Change")
+            assert (row["workflow"], row["id"]) == ("order", "o")
+        finally:
+            process.kill()
 
 
 def test_export_is_json(engine, tmp_path):
@@ -327,6 +381,18 @@ def test_export_is_json(engine, tmp_path):
     assert json.loads((tmp_path / "o.json").read_text()) == told
     assert piped("export", "order/o-0", tmp_path / "o.json").code == 2
     assert piped("export", "order/o-0", tmp_path / "no" / "o.json").code == 2
+
+
+def test_a_dash_is_standard_output_and_no_file(engine, tmp_path, monkeypatch):
+    orders(engine, 1)
+    monkeypatch.chdir(tmp_path)
+    before = set(os.listdir())
+    assert lines(piped("export", "order/o-0", "-").out) == lines(piped("export", "order/o-0").out)
+    done = piped("backup", "-")
+    assert (done.code, "give the path of a new file" in done.err) == (2, True)
+    done = piped("doctor", "--repair-to", "-")
+    assert (done.code, "give the path of a new file" in done.err) == (2, True)
+    assert set(os.listdir()) == before
 
 
 def test_a_full_queue_is_overload(engine):

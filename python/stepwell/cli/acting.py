@@ -31,10 +31,12 @@ def _verb(name: str, method: str, help: str) -> Command:
             instance = await found(client, targets[0])
             await _to_one(instance, out, name, method, given_to(one, given), dry_run)
             return DONE
-        workflow, chosen = await meant(client, targets, given_to(many, given) | _group(given))
-        taken = {**given_to(many, {**given, **chosen}), **chosen, "workflow": workflow}
+        each = [
+            {**given_to(many, {**given, **chosen}), **chosen}
+            for chosen in await meant(client, targets, given_to(many, given) | _group(given))
+        ]
         return await do_to_many(
-            client, out, name, getattr(client, method), taken, yes=yes, dry_run=dry_run
+            client, out, name, getattr(client, method), each, yes=yes, dry_run=dry_run
         )
 
     body.__doc__ = help

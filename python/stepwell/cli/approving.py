@@ -46,12 +46,12 @@ def _decision(name: str, help: str) -> Command:
                 f"{target}#NAME#1.",
             )  # fmt: skip
         reason = given.pop("reason")
-        workflow, filters = await meant(client, () if target is None else (target,), given)
-        taken = {**given_to(many, {**given, **filters}), **filters, "workflow": workflow}
+        [filters] = await meant(client, () if target is None else (target,), given)
+        taken = {**given_to(many, {**given, **filters}), **filters}
         if reason is not None:
             taken["reason"] = reason
         return await do_to_many(
-            client, out, name, getattr(client.approvals, f"{name}_all"), taken, yes=yes,
+            client, out, name, getattr(client.approvals, f"{name}_all"), [taken], yes=yes,
             dry_run=dry_run,
         )  # fmt: skip
 

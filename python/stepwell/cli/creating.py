@@ -128,11 +128,11 @@ async def send_event(
         return DONE
     name = "engine.send_event_all"
     narrowed = {key: given.get(key) for key in ("step", "error_type")}
-    workflow, chosen = await meant(client, targets, given_to(name, given) | narrowed)
-    taken = {**given_to(name, {**given, **chosen}), **chosen, "workflow": workflow}
+    [chosen] = await meant(client, targets, given_to(name, given) | narrowed)
+    taken = {**given_to(name, {**given, **chosen}), **chosen}
     taken |= {"type": type, "payload": plain_value(payload)}
     return await do_to_many(
-        client, out, "send-event", client.send_event_all, taken, yes=yes, dry_run=dry_run
+        client, out, "send-event", client.send_event_all, [taken], yes=yes, dry_run=dry_run
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import trio
 from .addresses import LATEST, found, is_instance, split
 from .exits import DONE, NOT_FOUND, PARTLY, USAGE, Failure
 from .options import FILTERS
-from .output import Output, cell, say
+from .output import Output, cell, say, several
 
 if TYPE_CHECKING:
     from stepwell import BulkPreview, BulkResult, Client
@@ -61,25 +62,29 @@ def _flags(names: Sequence[str]) -> str:
 
 async def meant(
     client: Client, targets: Sequence[str], given: dict[str, Any]
-) -> tuple[str | None, dict[str, Any]]:
-    """Returns the workflow, and the filters or ids, that many are chosen by.
+) -> list[dict[str, Any]]:
+    """Returns the workflow, with the filters or ids, that many are chosen by: for each bulk
+    operation, of which one is about one workflow or about all.
 
     Raises:
-        Failure: They are of several workflows, or chosen in two ways; or nobody is where they are
-            for such a reason.
+        Failure: They are chosen in two ways, or nobody is where they are for such a reason.
     """
     filters = {key: given[key] for key in (*FILTERS, "ids") if given.get(key)}
-    workflow = None
     if any(map(is_instance, targets)):
         if filters:
             raise Failure(USAGE, f"instances are named; {_flags(list(filters))} chooses others.")
-        workflow, ids = await _named(client, targets)
-        return workflow, {"ids": ids}
-    if len(targets) > 1:
-        raise Failure(USAGE, f"{' and '.join(targets)} are several workflows; give one at a time.")
-    workflow = targets[0] if targets else None
+        return [
+            {"workflow": workflow, "ids": ids}
+            for workflow, ids in (await _named(client, targets)).items()
+        ]
+    return [await _filtered(client, it, given, filters) for it in targets or (None,)]
+
+
+async def _filtered(
+    client: Client, workflow: str | None, given: dict[str, Any], filters: dict[str, Any]
+) -> dict[str, Any]:
     if any(given.get(key) for key in _GROUP):
-        filters["reason"] = await _group(client, workflow, given)
+        filters = {**filters, "reason": await _group(client, workflow, given)}
     if not filters:
         raise Failure(
             USAGE,
@@ -88,23 +93,19 @@ async def meant(
             + "; name instances, give a filter such as --reason or --attribute, or say "
             "--status all if it is meant.",
         )
-    return workflow, filters
+    return {"workflow": workflow, **filters}
 
 
-async def _named(client: Client, targets: Sequence[str]) -> tuple[str, list[str]]:
-    pairs = []
+async def _named(client: Client, targets: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the ids of the instances that are named, by workflow."""
+    ids: dict[str, list[str]] = {}
     for text in targets:
         pair = split(text)
         if pair is None or pair[1] == LATEST:
             it = await found(client, text)
             pair = it.workflow, it.id
-        pairs.append(pair)
-    workflows = sorted({workflow for workflow, _ in pairs})
-    if len(workflows) > 1:
-        raise Failure(
-            USAGE, f"these are of several workflows, {', '.join(workflows)}; do one at a time."
-        )
-    return workflows[0], [id for _, id in pairs]
+        ids.setdefault(pair[0], []).append(pair[1])
+    return ids
 
 
 async def _group(client: Client, workflow: str | None, given: dict[str, Any]) -> Any:
@@ -130,17 +131,18 @@ async def do_to_many(
     out: Output,
     called: str,
     bulk: Bulk,
-    given: dict[str, Any],
+    each: Sequence[dict[str, Any]],
     *,
     yes: bool,
     dry_run: bool,
 ) -> int:
     """Does something to many, once whoever asks has seen to whom; returns the exit code.
 
-    `called`: what it is, in a word; `given`: what the bulk operation is given.
+    `called`: what it is, in a word; `each`: what each bulk operation is given.
     """
     if dry_run:
-        preview(out, await bulk(**given, dry_run=True))
+        for given in each:
+            preview(out, await bulk(**given, dry_run=True))
         return DONE
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -149,22 +151,42 @@ async def do_to_many(
                 f"{called} of many asks first, and there is no terminal to ask on. Look with "
                 "--dry-run, then say --yes.",
             )
-        seen: BulkPreview = await bulk(**given, dry_run=True)
-        if not sum(seen.counts.values()):
-            say("nobody is meant; nothing was done.")
+        seen: list[BulkPreview] = [await bulk(**given, dry_run=True) for given in each]
+        if not any(it.counts for it in seen):
+            out.say("nobody is meant; nothing was done.")
             return DONE
         if not await trio.to_thread.run_sync(functools.partial(_agreed, called, seen)):
             raise click.Abort
-        given = {**given, "frontier": seen.frontier}
-    result: BulkResult = await _with_progress(client, called, functools.partial(bulk, **given))
+        each = [
+            {**given, "frontier": it.frontier}
+            for given, it in zip(each, seen, strict=True)
+            if it.counts
+        ]
+    codes = [
+        await _done(
+            client,
+            out,
+            called if len(each) == 1 else f"{called} of {it['workflow']}",
+            functools.partial(bulk, **it),
+        )
+        for it in each
+    ]
+    return max(codes)
+
+
+async def _done(
+    client: Client, out: Output, called: str, bulk: Callable[[], Awaitable[Any]]
+) -> int:
+    """Does one bulk operation, and says what came of it."""
+    result: BulkResult = await _with_progress(client, called, bulk)
     ended = await client.bulk.get(result.id)
     refused = sum(ended.errors.values())
     if out.is_json:
         out.row(result)
-    else:
-        out.rows(result.errors, "") if result.errors else None
+    elif result.errors:
+        out.rows(result.errors)
     stopped = "; it was stopped" if ended.status == "stopped" else ""
-    say(f"{called}: {result.done:,} done, {refused:,} refused{stopped} (bulk {result.id})")
+    out.say(f"{called}: {result.done:,} done, {refused:,} refused{stopped} (bulk {result.id})")
     return PARTLY if refused or stopped else DONE
 
 
@@ -175,25 +197,28 @@ def preview(out: Output, seen: BulkPreview) -> None:
         return
     out.rows(seen.examples, "nobody is meant.")
     if seen.counts:
-        say(f"{_counted(seen)}; --frontier {seen.frontier} keeps out whoever is created later")
+        out.say(f"{_counted(seen)}; --frontier {seen.frontier} keeps out whoever is created later")
 
 
-def _counted(seen: BulkPreview) -> str:
-    total = sum(seen.counts.values())
-    return f"{total:,} instance{'' if total == 1 else 's'} ({cell('counts', seen.counts)})"
+def _counted(*seen: BulkPreview) -> str:
+    counts: Counter[str] = Counter()
+    for it in seen:
+        counts.update({status.value: count for status, count in it.counts.items()})
+    return f"{several(counts.total(), 'instance')} ({cell('counts', counts)})"
 
 
-def _agreed(called: str, seen: BulkPreview) -> bool:
+def _agreed(called: str, seen: Sequence[BulkPreview]) -> bool:
     """Asks on the terminal whether it is to be done."""
-    total = sum(seen.counts.values())
-    for it in seen.examples:
-        say(f"  {it.workflow}/{it.id}  {it.status.value}")
-    if total > len(seen.examples):
-        say(f"  and {total - len(seen.examples):,} more")
+    total = sum(sum(it.counts.values()) for it in seen)
+    examples = [example for it in seen for example in it.examples]
+    for it in examples:
+        say(f"  {it.workflow}/{it.id}  {it.status.replace('_', ' ')}")
+    if total > len(examples):
+        say(f"  and {total - len(examples):,} more")
     if total <= ASKED_WITH_NUMBER:
-        return click.confirm(f"{called}: {_counted(seen)}?", err=True)
+        return click.confirm(f"{called}: {_counted(*seen)}?", err=True)
     typed = click.prompt(
-        f"{called}: {_counted(seen)}. Type {total} to go on", err=True, default="",
+        f"{called}: {_counted(*seen)}. Type {total} to go on", err=True, default="",
         show_default=False,
     )  # fmt: skip
     return str(typed).replace(",", "").strip() == str(total)
