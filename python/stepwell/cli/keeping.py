@@ -143,6 +143,8 @@ namespaces = Family("namespaces", "Tenants of the engine.", [list_, delete])
 )
 async def backup(client: Client, out: Output, path: str, **given: Any) -> None:
     """Copy the store into the new file PATH, while everything goes on."""
+    if path == "-":
+        raise Failure(USAGE, "a store is no stream; give the path of a new file.")
     await client.backup(path)
     out.say(f"the store is copied to {os.path.abspath(path)}, {os.path.getsize(path):,} bytes")
 

@@ -6,12 +6,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
-import trio
 
-from .addresses import found, seconds
-from .asking import asks
-from .creating import FOR
-from .exits import CONFLICT, DONE, ENDED_BADLY, TIMED_OUT, USAGE, Failure
+from .addresses import found, is_instance
+from .asking import asks, unheard_of
+from .creating import FOR, within
+from .exits import CONFLICT, DONE, ENDED_BADLY, USAGE, Failure
 from .looking import INSTANCE
 from .options import STATES, given_to
 from .output import Output
@@ -19,13 +18,15 @@ from .output import Output
 if TYPE_CHECKING:
     from stepwell import Client
 
+_ENDS = "Ctrl-C ends that"
+
 
 @asks(
     "instance.watch",
     "engine.changes",
     "instance.wait_for_status",
     name="watch",
-    arguments=[click.Argument(["instance"], required=False, metavar="[WORKFLOW/ID]")],
+    arguments=[click.Argument(["target"], required=False, metavar="[WORKFLOW | WORKFLOW/ID]")],
     without=["statuses"],
     more=[
         click.Option(
@@ -38,26 +39,38 @@ if TYPE_CHECKING:
 async def watch(
     client: Client,
     out: Output,
-    instance: str | None,
+    target: str | None,
     until: tuple[str, ...],
-    patience: Any,
+    patience: float | None,
     **given: Any,
 ) -> int:
     """Follow an instance until it has ended: what is recorded of it, its states, its progress.
-    Exit code 1 if it errored or was terminated. Without an instance, follow all: each that is new
-    or in another state."""
-    limit = None if patience is None else seconds(patience)
-    with trio.move_on_after(float("inf") if limit is None else limit) as scope:
-        if instance is None:
-            if until:
-                raise Failure(USAGE, "--until is about one instance; name it.")
-            async with client.changes(**given_to("engine.changes", given)) as changes:
-                async for it in changes:
-                    out.row(it)
-            return DONE
-        return await _followed(client, out, instance, until, given)
-    assert scope.cancelled_caught, "it returns, or was too late"
-    raise Failure(TIMED_OUT, f"that was {limit:g} seconds.")
+    Exit code 1 if it errored or was terminated. Of a WORKFLOW, or without one, follow all: each
+    that is new or in another state."""
+
+    async def follows() -> int:
+        if target is not None and is_instance(target):
+            return await _followed(client, out, target, until, given)
+        if until:
+            raise Failure(USAGE, "--until is about one instance; name it.")
+        await _follow_all(client, out, target, given)
+        return DONE
+
+    return await within(patience, follows, "watching ended")
+
+
+async def _follow_all(
+    client: Client, out: Output, workflow: str | None, given: dict[str, Any]
+) -> None:
+    if workflow is not None and (wrong := await unheard_of(client, workflow)):
+        raise wrong
+    async with client.changes(**given_to("engine.changes", given)) as changes:
+        out.say(f"watching all instances{'' if workflow is None else f' of {workflow}'}; {_ENDS}")
+        async for it in changes:
+            if it.kind == "reset" and not out.is_json:
+                out.say("some changes were missed: look at what matters anew, with `list`")
+            elif workflow in (None, it.workflow) or it.kind == "reset":
+                out.row(it)
 
 
 async def _followed(
@@ -66,6 +79,8 @@ async def _followed(
     it = await found(client, instance)
     status = None
     async with it.watch(**given_to("instance.watch", given)) as updates:
+        seen = (await it.status()).status
+        out.say(f"watching {it.workflow}/{it.id}, which is {seen.replace('_', ' ')}; {_ENDS}")
         async for update in updates:
             out.row(update)
             status = update.status if update.kind == "status" else status
@@ -87,10 +102,10 @@ async def _followed(
 async def export(
     client: Client, out: Output, instance: str, path: str | None, **given: Any
 ) -> None:
-    """Write all there is of an instance as JSON, to standard output or into a new FILE, for
-    `stepwell.testing.check_replay` and for whoever helps you."""
+    """Write all there is of an instance as JSON, to standard output (also as `-`) or into a new
+    FILE, for `stepwell.testing.check_replay` and for whoever helps you."""
     it = await found(client, instance)
-    if path is None:
+    if path is None or path == "-":
         out.document(await it.export())
         return
     import json
