@@ -1,6 +1,7 @@
 """`stepwell run`: which engine is meant, and how it ends. In processes of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,13 +59,69 @@ def test_what_is_no_engine_is_told(tmp_path, given, told):
     assert not list(tmp_path.glob("*.db"))
 
 
+BROKEN = [
+    ("import no_such_library", "No module named 'no_such_library'"),
+    ("from inner import x", "cannot import name 'x' from 'inner'"),
+    ("def f():\n    return 1 / 0\nf()", "ZeroDivisionError: division by zero"),
+    ("def f(:", "SyntaxError: "),
+    ("import stepwell\nstepwell.Engine(7)", "store=7 is no path"),
+]
+
+
 @pytest.mark.slow
-def test_a_module_that_fails_shows_where(tmp_path):
-    module(tmp_path, "shop", "import no_such_library")
+@pytest.mark.parametrize(("text", "told"), BROKEN, ids=[it[0][:12] for it in BROKEN])
+def test_a_module_that_fails_shows_where_and_nothing_of_us(tmp_path, text, told):
+    (tmp_path / "shop.py").write_text(text)
+    module(tmp_path, "inner", "")
     done = runs(tmp_path, "shop:engine")
-    assert done.returncode == 1
-    assert 'shop.py", line 1' in done.stderr
-    assert "No module named 'no_such_library'" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("stepwell: shop cannot be imported:\n")
+    assert 'shop.py", line ' in done.stderr
+    assert told in done.stderr
+    for file in ("importlib", "running.py", "click", "__main__"):
+        assert file not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_store_that_is_not_to_be_had_is_not_said_to_run(tmp_path):
+    (tmp_path / "shop.db").write_text("dear")
+    module(tmp_path, "shop", "import stepwell; engine = stepwell.Engine('shop.db')")
+    done = runs(tmp_path, "shop")
+    assert done.returncode == 8
+    assert "running" not in done.stderr
+    assert done.stderr.startswith("stepwell: ")
+
+
+@pytest.mark.slow
+def test_what_is_logged_has_its_time_and_nothing_that_a_terminal_obeys(tmp_path):
+    module(
+        tmp_path, "shop",
+        r"""
+        import logging, stepwell
+        logging.getLogger("shop").warning("\x1b[31mred\x9b\nand %s", "\u202eright")
+        logging.getLogger("shop").info("not told")
+        """,
+    )  # fmt: skip
+    done = runs(tmp_path, "shop")
+    line, *_ = done.stderr.split("stepwell: shop has no engine")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ warning: "
+        r"\\x1b\[31mred\\x9b\\nand \\u202eright\n",
+        line,
+    )
+
+
+@pytest.mark.slow
+def test_a_program_that_set_up_its_log_has_it_as_it_is(tmp_path):
+    module(
+        tmp_path, "shop",
+        """
+        import logging, stepwell
+        logging.basicConfig(format="mine %(message)s")
+        logging.warning("here")
+        """,
+    )  # fmt: skip
+    assert runs(tmp_path, "shop").stderr.startswith("mine here\nstepwell: ")
 
 
 @pytest.mark.slow
@@ -87,6 +144,8 @@ def test_it_runs_until_a_signal_and_drains(tmp_path):
                     [*command, "run", "shop"], cwd=HERE, env=given, capture_output=True, text=True
                 )
                 assert second.returncode == 8
+                assert "running" not in second.stderr
+                assert "Client(" not in second.stderr
                 assert f"in use by process {process.pid}" in second.stderr
                 process.send_signal(number)
                 assert process.wait(30) == 0

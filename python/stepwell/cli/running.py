@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +25,31 @@ def run(engine: str) -> int:
     `grace`. A second signal stops it at once; nothing is lost."""
     import stepwell
 
+    from .logs import printed
     from .output import say
 
-    found = engine_of(engine)
-    say(f"running {found!r}; Ctrl-C drains it, and a second one stops it at once")
-    stepwell.run(found)
+    with printed(has_time=True):
+        stepwell.run(engine_of(engine), _runs)
     say("drained; everything done so far is kept.")
     return DONE
+
+
+async def _runs(engine: Engine) -> None:
+    """Says that the engine has its store, and leaves it to itself."""
+    import trio
+
+    from .output import say
+
+    say(f"running {engine!r}; Ctrl-C drains it, and a second one stops it at once")
+    await trio.sleep_forever()
 
 
 def engine_of(text: str) -> Engine:
     """Returns the engine that is meant.
 
     Raises:
-        Failure: There is no such module or attribute, it is no engine, or there are several.
+        Failure: There is no such module or attribute, or it fails; it is no engine, or there are
+            several.
     """
     module_name, _, attribute = text.partition(":")
     module = _module(module_name, text)
@@ -66,14 +78,30 @@ def _module(name: str, text: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # one that the module imports, which its traceback tells best
-        raise Failure(
-            USAGE,
-            f"there is no module {error.name!r}, in {here} or elsewhere. Run it where the module "
-            "is, or install it.",
-        ) from None
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise Failure(
+                USAGE,
+                f"there is no module {error.name!r}, in {here} or elsewhere. Run it where the "
+                "module is, or install it.",
+            ) from None
+        told = f"{name} cannot be imported:\n{_traceback(error)}"
+        raise Failure(USAGE, told.rstrip()) from None
+
+
+def _traceback(error: Exception) -> str:
+    """Returns what an import came to, told without those who only imported."""
+    told = traceback.TracebackException.from_exception(error)
+    of: traceback.TracebackException | None = told
+    while of is not None:
+        kept = [it for it in of.stack if not _only_imports(it.filename)]
+        of.stack = traceback.StackSummary.from_list(kept)
+        of = of.__cause__ or of.__context__
+    return "".join(told.format())
+
+
+def _only_imports(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__)
 
 
 def _engines(module: ModuleType) -> list[str]:
