@@ -83,6 +83,12 @@ def test_fields_are_chosen(store):
     done = piped("list", "--fields", "id,nope")
     assert (done.code, done.out) == (2, "")
     assert "there is no 'nope'; there are id, workflow" in done.err
+    known = done.err.rpartition("there are ")[2].strip(" .\n").split(", ")
+    assert {"instance", "why", "of", "status"} <= set(known)
+    assert "took" not in known
+    assert piped("list", "--fields", ",".join(known)).code == 0
+    known = piped("history", "pay/p", "--fields", "nope").err.rpartition("there are ")[2]
+    assert {"step", "took", "outcome", "attempt"} <= set(known.strip(" .\n").split(", "))
 
 
 def test_show_history_explain_and_reasons(store):
@@ -120,6 +126,17 @@ def test_show_history_explain_and_reasons(store):
         (["list", "--attribute", "k"], 2, "write KEY=VALUE"),
         (["history", "pay/p", "--step", "nope"], 3, "recorded is charge"),
         (["list", "--namespace", "a b"], 2, "namespace"),
+        (["list", "--namespace", "acme"], 3, 'a namespace "acme"; there is: default.'),
+        (["count", "--namespace", "acme"], 3, 'a namespace "acme"; there is: default.'),
+        (["reasons", "--namespace", "acme"], 3, 'a namespace "acme"'),
+        (["approvals", "--namespace", "acme"], 3, 'a namespace "acme"'),
+        (["audit", "nobody"], 3, 'there is no workflow "nobody"; there is: fail, order, pay.'),
+        (["audit", "nobody/x"], 3, 'there is no workflow "nobody"'),
+        (["approvals", "nobody"], 3, '"nobody"'),
+        (["versions", "nobody"], 3, '"nobody"'),
+        (["reasons", "nobody"], 3, '"nobody"'),
+        (["count", "nobody"], 3, '"nobody"'),
+        (["queue", "nobody"], 3, '"nobody"'),
     ],
 )
 def test_mistakes_have_a_code_and_a_text(store, arguments, code, told):
@@ -187,6 +204,35 @@ def test_an_engine_that_is_away_is_waited_for_and_then_told(store, tmp_path):
     done = piped("limits", "--store", path, "--wait", "0")
     assert (done.code, done.out) == (6, "")
     assert f"no engine of {path} answered" in done.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["queue order", "terminate order/latest", "schedules trigger s", "limits"],
+)
+def test_what_was_read_of_the_file_is_not_told_where_an_engine_is_needed(tmp_path, line):
+    path = tmp_path / "away.db"
+    with sync.Engine(str(path), workflows=[order]) as engine:
+        engine.create(order, id="o").wait_for_status("waiting")
+        engine.put_schedule(order, "1 day", id="s")
+    env = {**os.environ, "STEPWELL_STORE": str(path)}
+    command = [sys.executable, "-m", "stepwell", *line.split(), "--wait", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith(f"stepwell: no engine of {path} answered")
+
+
+def test_what_comes_from_the_file_says_so_once(tmp_path):
+    path = tmp_path / "away.db"
+    with sync.Engine(str(path), workflows=[order]) as engine:
+        engine.create(order, id="o").wait_for_status("waiting")
+    env = {**os.environ, "STEPWELL_STORE": str(path)}
+    for line in ("list", "show order/o", "explain order/o", "history order/o"):
+        done = subprocess.run(
+            [sys.executable, "-m", "stepwell", *line.split()],
+            capture_output=True, text=True, env=env,
+        )  # fmt: skip
+        assert (done.stdout + done.stderr).count("Read from the file: ") == 1, (line, done)
 
 
 def test_a_store_of_somebody_else_is_not_allowed(store, monkeypatch):

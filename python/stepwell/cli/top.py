@@ -10,16 +10,19 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import trio
 
-from .asking import asks
+from .asking import asks, of_command
+from .escaping import in_lines
 from .exits import DONE
 from .output import Output, age, cell, console, span
+from .wording import advice, text_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from stepwell import Client, EngineStatistics, InstanceSummary, ReasonCount
 
 SECOND = 1.0
+"""Between two looks."""
+DRAWN_EACH = 0.25
+SILENT = 0.6
+"""Seconds without an answer, which are told."""
 LONGEST = 4
 WORKFLOWS = 5
 _KEYS = {
@@ -50,8 +57,10 @@ class Seen(NamedTuple):
 class Top:
     """What is on the screen, and what a key makes of it."""
 
-    def __init__(self, client: Client, store: str) -> None:
+    def __init__(self, client: Client, store: str, start: Callable[..., None]) -> None:
         self.client = client
+        self.start = start
+        """Starts what a key asks for, which may take long."""
         self.store = os.path.basename(store)
         self.seen: Seen | None = None
         self.before: Seen | None = None
@@ -64,8 +73,10 @@ class Top:
         self.text = ""
         """What is shown instead of the lists, until a key comes."""
         self.message = ""
-        self.away_since: float | None = None
-        self.changed = trio.Event()
+        self.asked_at: float | None = None
+        """Since when an answer is waited for; None: it has come."""
+        self.hurry = trio.Event()
+        """Set when a look is not to wait for its time."""
 
     @property
     def rows(self) -> list[ReasonCount]:
@@ -73,25 +84,38 @@ class Top:
         given = [] if self.seen is None else self.seen.reasons
         return [it for it in given if self.filter in f"{it.workflow} {it.code} {it.step}"]
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the engine has not answered."""
+        return 0 if self.asked_at is None else trio.current_time() - self.asked_at
+
     async def look(self) -> None:
         """Asks the engine."""
         from stepwell import EngineClosed, NoEngine
 
         began = trio.current_time()
+        self.asked_at = began if self.asked_at is None else self.asked_at
         try:
             statistics = await self.client.statistics()
             took = trio.current_time() - began
             reasons = await self.client.reasons()
             running = await self.client.list(status="running", newest_first=False, limit=1_000)
         except (NoEngine, EngineClosed):
-            self.away_since = began if self.away_since is None else self.away_since
             return
-        self.away_since = None
+        self.asked_at = None
         longest = sorted(running.items, key=lambda it: it.updated_at)[:LONGEST]
         self.before, self.seen = self.seen, Seen(began, took, statistics, reasons, longest)
         self.chosen = max(0, min(self.chosen, len(self.rows) - 1))
 
-    async def press(self, key: str, letter: str) -> bool:
+    async def looks(self) -> None:
+        """Asks it again and again."""
+        while True:
+            await self.look()
+            with trio.move_on_after(SECOND):
+                await self.hurry.wait()
+            self.hurry = trio.Event()
+
+    def press(self, key: str, letter: str) -> bool:
         """Does what a key asks for; returns whether to go on."""
         self.message = ""
         if self.typing is not None:
@@ -99,7 +123,8 @@ class Top:
         elif self.question is not None:
             question, self.question = self.question, None
             if letter in ("y", "Y"):
-                await self._act(*question)
+                self.message = f"{question[0]}: under way …"
+                self.start(self._act, *question)
         elif self.text:
             self.text = ""
             return letter != "q"
@@ -111,7 +136,7 @@ class Top:
         elif letter == "f":
             self.typing = self.filter
         elif self.rows and key == "enter":
-            await self._explain(self.rows[self.chosen])
+            self.start(self._explain, self.rows[self.chosen])
         elif self.rows and letter in ("r", "p"):
             word, method = ("retry", "retry_now") if letter == "r" else ("pause", "pause")
             self.question = (word, method, self.rows[self.chosen])
@@ -136,9 +161,9 @@ class Top:
             return
         try:
             it = await self.client.get(row.workflow, row.example_id)
-            self.text = str(await it.explain())
+            self.text = advice(str(await it.explain()))
         except StepwellError as error:
-            self.message = str(error)
+            self.message = text_of(error)
 
     async def _act(self, word: str, method: str, row: ReasonCount) -> None:
         from stepwell import StepwellError
@@ -150,10 +175,10 @@ class Top:
                 reason=row, actor=login(), note="stepwell top"
             )
             refused = f", {len(done.errors):,} refused" if done.errors else ""
-            await self.look()
             self.message = f"{word}: {done.done:,} done{refused} (bulk {done.id})"
+            self.hurry.set()
         except StepwellError as error:
-            self.message = str(error)
+            self.message = text_of(error)
 
 
 def drawn(top: Top, width: int, height: int) -> Group:
@@ -162,7 +187,7 @@ def drawn(top: Top, width: int, height: int) -> Group:
 
     parts: list[Any] = [_text(it, style) for it, style in _head(top, width)]
     if top.text:
-        parts += [_text(""), _text(top.text), _text(""), _text("any key: back", "dim")]
+        parts += [_text(""), _text(in_lines(top.text)), _text(""), _text("any key: back", "dim")]
         return Group(*parts)
     left = height - len(parts) - 3
     if top.seen is not None:
@@ -174,23 +199,19 @@ def drawn(top: Top, width: int, height: int) -> Group:
 
 
 def _head(top: Top, width: int) -> Iterator[tuple[str, str]]:
-    if top.away_since is not None:
-        yield (
-            f"{top.store}: no engine answers for {span(trio.current_time() - top.away_since)}",
-            ("bold red"),
-        )
+    if (silence := top.silence) >= SILENT:
+        since = datetime.now(UTC) - timedelta(seconds=silence)
+        yield f"{top.store}: silent since {since:%H:%M:%S}Z, {span(silence)}", "bold red"
     if top.seen is None:
         return
     it, before = top.seen.statistics, top.before
-    if top.away_since is None:
+    if silence < SILENT:
         yield f"{top.store}: the engine answered in {span(top.seen.took)}", "bold"
-    passed = None if before is None else top.seen.at - before.at
-    rates = [
-        (word, None if before is None or not passed else
-         (getattr(it, name) - getattr(before.statistics, name)) / passed)
-        for word, name in (("commits", "commits"), ("records", "records"))
-    ]  # fmt: skip
-    told = "  ".join(f"{word} {'–' if rate is None else f'{rate:,.0f}/s'}" for word, rate in rates)
+    told = "  ".join(
+        f"{word} {'–' if rate is None else f'{rate:,.0f}/s'}"
+        for word in ("commits", "records")
+        for rate in (_rate(word, top.seen, before),)
+    )
     disk = "DISK FULL" if it.extra.get("disk_full") else "disk ok"
     yield (
         f"slots {it.leased:,}/{it.slots:,}  queued {it.queued:,}  waiting {it.waiting:,}  "
@@ -198,6 +219,15 @@ def _head(top: Top, width: int) -> Iterator[tuple[str, str]]:
         "",
     )
     yield f"{told}  commit p99 {span(it.commit_p99)}  {disk}", "bold red" if disk.isupper() else ""
+
+
+def _rate(name: str, seen: Seen, before: Seen | None) -> float | None:
+    """Returns how much a counter grew in a second; None: it began anew with its engine, or is
+    known once only."""
+    if before is None or seen.at <= before.at:
+        return None
+    grown = getattr(seen.statistics, name) - getattr(before.statistics, name)
+    return grown / (seen.at - before.at) if grown >= 0 else None
 
 
 def _tables(top: Top, left: int) -> Iterator[tuple[Any, int]]:
@@ -283,35 +313,31 @@ def _keys_at_once(fd: int) -> Generator[None]:
 async def _screen(client: Client, store: str) -> None:
     from rich.live import Live
 
-    top, fd = Top(client, store), sys.stdin.fileno()
-    terminal = console(sys.stdout)
-
-    def draw() -> None:
-        live.update(drawn(top, terminal.width, terminal.height), refresh=True)
-
-    async def looks() -> None:
-        while True:
-            await top.look()
-            draw()
-            await trio.sleep(SECOND)
-
+    fd, terminal = sys.stdin.fileno(), console(sys.stdout)
     with (
         _keys_at_once(fd),
         Live(console=terminal, screen=True, auto_refresh=False) as live,
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(looks)
-            while True:
+            top = Top(client, store, nursery.start_soon)
+
+            def draw() -> None:
+                live.update(drawn(top, terminal.width, terminal.height), refresh=True)
+
+            async def draws() -> None:
+                while True:
+                    draw()
+                    await trio.sleep(DRAWN_EACH)
+
+            nursery.start_soon(top.looks)
+            nursery.start_soon(draws)
+            goes_on = True
+            while goes_on:
                 await trio.lowlevel.wait_readable(fd)
                 pressed = os.read(fd, 64)
-                for key, letter in keys(pressed):
-                    if not await top.press(key, letter):
-                        nursery.cancel_scope.cancel()
-                        return
+                goes_on = bool(pressed) and all(top.press(*it) for it in keys(pressed))
                 draw()
-                if not pressed:
-                    nursery.cancel_scope.cancel()
-                    return
+            nursery.cancel_scope.cancel()
 
 
 def keys(pressed: bytes) -> Iterator[tuple[str, str]]:
@@ -339,7 +365,5 @@ async def top(client: Client, out: Output, once: bool, **given: Any) -> int:
     if once or out.is_json or not sys.stdin.isatty():
         out.one(await client.statistics())
         return DONE
-    context = click.get_current_context(silent=True)
-    store = "" if context is None else str(context.params.get("store", ""))
-    await _screen(client, store)
+    await _screen(client, of_command("store"))
     return DONE
