@@ -411,8 +411,10 @@ def _colour(value: Any) -> str:
 
 def _column(name: str, values: list[Any]) -> dict[str, Any]:
     """Returns how a column is laid out, as wide as it would be."""
+    from rich.cells import cell_len
+
     head = name.removesuffix("_at").replace("_", " ")
-    longest = max(len(it) for it in (head, *(cell(name, value) for value in values)))
+    longest = max(cell_len(it) for it in (head, *(cell(name, value) for value in values)))
     number = all(isinstance(it, int | float) and not isinstance(it, bool) for it in values)
     return {
         "header": head,
