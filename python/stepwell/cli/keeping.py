@@ -17,7 +17,7 @@ from .groups import Family
 from .looking import WORKFLOW, paged
 from .many import YES
 from .options import given_to
-from .output import Output
+from .output import Output, several
 from .values import Row
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def delete(client: Client, out: Output, name: str, yes: bool, **given: Any
     result = await tenant.delete_all(confirm=name, **given_to("engine.delete_all", given))
     if out.is_json:
         out.row(result)
-    out.say(f"namespaces delete: {name} is gone, {result.done:,} instances")
+    out.say(f"namespaces delete: {name} is gone, {several(result.done, 'instance')}")
     return PARTLY if result.errors else DONE
 
 
@@ -166,4 +166,4 @@ async def drain(client: Client, out: Output, **given: Any) -> None:
 async def reshard(client: Client, out: Output, shards: int, **given: Any) -> None:
     """Spread the instances over another number of coordinators, 1 to 4,096, while they run."""
     await client.reshard(shards)
-    out.say(f"the instances are spread over {shards:,} shards")
+    out.say(f"the instances are spread over {several(shards, 'shard')}")
