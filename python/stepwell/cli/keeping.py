@@ -44,12 +44,28 @@ async def queue(client: Client, out: Output, workflow: str, **given: Any) -> Non
         out.rows(told.holders)
 
 
-@asks("engine.versions", name="versions", arguments=[WORKFLOW], without=["workflow"])
-async def versions(client: Client, out: Output, workflow: str | None, **given: Any) -> None:
+@asks(
+    "engine.versions",
+    name="versions",
+    arguments=[WORKFLOW],
+    without=["workflow"],
+    more=[
+        click.Option(
+            ["--bytes", "with_bytes"], is_flag=True,
+            help="Also what each takes of the store: told from some of its instances.",
+        )
+    ],
+)  # fmt: skip
+async def versions(
+    client: Client, out: Output, workflow: str | None, with_bytes: bool, **given: Any
+) -> None:
     """List versions of workflows: whether there is code for each, and its instances by state."""
-    out.rows(
-        await client.versions(workflow), "no workflow is registered, and there is no instance."
-    )
+    rows: list[Any] = await client.versions(workflow)
+    if with_bytes:
+        from .sizing import sized
+
+        rows = await sized(client, rows)
+    out.rows(rows, "no workflow is registered, and there is no instance.")
 
 
 @asks(

@@ -34,6 +34,7 @@ COLUMNS: dict[str, str] = {
     "BulkError": "id error",
     "AuditRow": "at actor operation on result note",
     "VersionCount": "workflow version registered counts",
+    "size": "workflow version size share counts",
     "SlotHolder": "instance since steps",
     "Firing": "at until outcome why id",
     "Change": "instance status at",
@@ -110,6 +111,7 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "outcome": _outcome,
     "what": _what,
     "on": _on,
+    "size": _size,
     "of": _of,
 }
 """Columns that are made of several fields."""
