@@ -75,7 +75,8 @@ async def show(client: Client, out: Output, instance: str, **given: Any) -> None
 async def history(
     client: Client, out: Output, instance: str, step: str | None, failed: bool, **given: Any
 ) -> None:
-    """Show what is recorded of one instance, oldest first: each step, and each attempt of it."""
+    """Show what is recorded of one instance, oldest first: each step, and each attempt of it with
+    its idempotency key, which is shown on a terminal with --step."""
     it = await found(client, instance)
     records = await it.history()
     if step is not None:
@@ -88,6 +89,10 @@ async def history(
         records = chosen
     if failed:
         records = [record for record in records if record.error is not None]
+    if step is not None and not (out.is_json or out.fields or out.ids):
+        for key, what in {it.idempotency_key: place(it) for it in records}.items():
+            if key is not None:
+                out.plain_text(f"the idempotency key of {what} is {key}")
     out.rows(records, "nothing of it failed." if failed else "nothing is recorded of it.")
 
 
