@@ -173,11 +173,18 @@ class _Salvage:
                     many //= 2
                     continue
                 beyond = self._beyond(table, at)
-                first = None if at == _FIRST else at
-                self._lost.append(Lost(table, first, None if beyond is None else beyond - 1))
+                self._lose(table, at, beyond)
                 if beyond is None:
                     return
                 at = beyond
+
+    def _lose(self, table: str, at: int, beyond: int | None) -> None:
+        """Notes that rows from a number on are lost, together with those before them, if nothing
+        between was saved."""
+        first = None if at == _FIRST else at
+        if self._lost and self._lost[-1].table == table and self._lost[-1].last == at - 1:
+            first = self._lost.pop().first
+        self._lost.append(Lost(table, first, None if beyond is None else beyond - 1))
 
     def _find_by_attributes(self) -> int:
         """Makes the rows by which instances are found; returns how many."""
