@@ -1,12 +1,16 @@
 """What a doctor finds in a store that is well, ill or damaged; and what can be saved of it."""
 
+import contextlib
 import gzip
+import itertools
 import json
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +32,8 @@ from stepwell import (
     workflow,
 )
 from stepwell.cli import main
-from stepwell.doctor import Lost, examine, repair
+from stepwell.doctor import Lost, _asked, _file, examine, repair
+from stepwell.doctor._file import looked_at
 
 PAGE = 4096
 
@@ -114,12 +119,143 @@ def test_an_older_schema_is_found(path):
     assert "schema" in ids(path)
 
 
-@pytest.mark.parametrize("table", ["journal", "instance", "instance_status", "params", "attribute"])
-def test_a_damaged_page_is_found(path, table):
-    spoil(path, table)
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("journal", "journal"),
+        ("instance", "instance"),
+        ("instance_status", "instance"),
+        ("params", "params"),
+        ("attribute", "attribute"),
+    ],
+)
+def test_a_damaged_page_is_found_and_where_it_is(path, name, table):
+    spoil(path, name)
     found = {it.id: it for it in examine(str(path), timeout=0)}
-    assert "SQLite finds the file damaged" in found["damaged"].evidence
+    told = f"SQLite finds the file damaged: in the table {table}, or an index of it"
+    assert found["damaged"].evidence == told
     assert "--repair-to" in found["damaged"].action
+    is_in_words(found.values())
+
+
+def is_in_words(found) -> None:
+    """Asserts that what is told is for people, each once, and that nothing contradicts it."""
+    told = [it.evidence for it in found]
+    assert len(told) == len(set(told))
+    for it in found:
+        for word in ("***", "Tree ", "btree", "malformed", "error code", "not a database", "None"):
+            assert word not in it.evidence, it
+        assert "Start the engine" not in it.action, it
+
+
+def test_a_file_that_is_cut_short_is_told_once(path):
+    whole = path.stat().st_size
+    for left in (whole - 1, whole - 3 * PAGE, whole // 2, 5 * PAGE, PAGE):
+        os.truncate(path, left)
+        found = examine(str(path), timeout=0)
+        [damaged] = [it for it in found if it.id == "damaged"]
+        assert "shop.db is cut short: its last" in damaged.evidence
+        assert {it.id for it in found} <= {"damaged", "no_engine"}
+        is_in_words(found)
+
+
+def test_a_store_whose_header_is_destroyed_is_told_as_one(path, tmp_path):
+    for size in (16, 100, 4_000):
+        with path.open("r+b") as file:
+            file.write(os.urandom(size) if size < 4_000 else bytes(100))
+        [found] = examine(str(path), timeout=0)
+        assert found.id == "damaged"
+        assert found.evidence == "the first bytes of shop.db are destroyed: it was a store"
+        assert "Restore it from a backup" in found.action
+        with pytest.raises(StoreCorrupt, match=r"the first bytes of shop\.db are destroyed"):
+            repair(str(path), str(tmp_path / "new.db"))
+        assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_damaged_is_told_in_words(path, tmp_path, seed):
+    dice = random.Random(seed)
+    with path.open("r+b") as file:
+        for _ in range(dice.choice([1, 3, 10])):
+            file.seek(dice.randrange(path.stat().st_size))
+            file.write(dice.randbytes(dice.choice([1, 8, 500, PAGE])))
+    try:
+        found = examine(str(path), timeout=0)
+    except StoreFailed as error:
+        pytest.fail(f"it was a store: {error}")
+    if any(it.id == "damaged" for it in found):
+        is_in_words(found)
+    with contextlib.suppress(StoreCorrupt):
+        lost = repair(str(path), str(tmp_path / "new.db")).lost
+        for one, other in itertools.pairwise(lost):
+            assert one.table != other.table or other.first != (one.last or 0) + 1, lost
+
+
+def seen(path: Path, **more: int) -> dict[str, str]:
+    """Returns what is found of files of another shape, by what it is."""
+    shape = looked_at(str(path))._replace(**more)
+    return {it.id: f"{it.evidence}. {it.action}" for it in _file.findings(shape)}
+
+
+def test_a_wal_that_has_grown_is_found(path):
+    assert seen(path) == {}
+    mine = seen(path, wal=300 << 20)
+    assert "the WAL has 300.0 MiB" in mine["wal"]
+    assert "Do not remove it" in mine["wal"]
+    assert "lsof" in seen(path, wal=300 << 20, owner=1)["wal"]
+
+
+def test_free_pages_are_found_where_they_are_much_of_a_file(path):
+    told = seen(path, size=400 << 20, free=101 << 20)["free_pages"]
+    assert "101.0 MiB of 400.0 MiB of the file are free pages" in told
+    assert seen(path, size=400 << 20, free=99 << 20) == {}
+    assert seen(path, size=100 << 20, free=63 << 20) == {}
+
+
+def test_a_disk_with_no_room_is_found(path):
+    assert "the disk has 1,023.0 MiB left" in seen(path, room=1_023 << 20)["disk"]
+    assert "disk" in seen(path, room=2 << 30, wal=3 << 30)
+    assert seen(path, room=1 << 30) == {}
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_file_system_is_found(path, monkeypatch, kind):
+    mounts = (
+        f"proc /proc proc rw 0 0\n/dev/sda / ext4 rw 0 0\nserver:/x {path.parent} {kind} rw 0 0\n"
+    )
+    monkeypatch.setattr(_file, "MOUNTS", path.with_name("mounts"))
+    _file.MOUNTS.write_text(mounts)
+    told = seen(path)["file_system"]
+    assert f"lies on a network file system ({kind})" in told
+    spaced = path.parent / "a disk" / "shop.db"
+    spaced.parent.mkdir()
+    shutil.copy(path, spaced)
+    _file.MOUNTS.write_text(mounts.replace(str(path.parent), f"{path.parent}/a\\040disk"))
+    assert "file_system" in seen(spaced)
+    assert seen(path) == {}
+    _file.MOUNTS.write_text(mounts.replace(kind, "ext4"))
+    assert seen(path) == {}
+    _file.MOUNTS.write_text(mounts.replace(str(path.parent), f"{path.parent}-other"))
+    assert seen(path) == {}
+
+
+def test_a_store_that_grows_until_the_disk_is_full_is_found(path, monkeypatch):
+    def told(**more: int) -> dict[str, str]:
+        shape = looked_at(str(path))._replace(**more)
+        found = trio.run(_asked.findings, shape, 0, False)
+        return {it.id: it.evidence for it in found}
+
+    with closing(sqlite3.connect(path)) as conn, conn:
+        ago = (time.time_ns() // 1_000) - 10 * 86_400 * 1_000_000
+        conn.execute("UPDATE instance SET created_at = ?", (ago,))
+    assert "growth" not in told(size=1 << 30, room=1 << 30)
+    grown = told(size=1 << 30, room=700 << 20)["growth"]
+    assert grown.startswith(
+        "the store grew by 102.4 MiB a day over 10 days, and the disk has 700.0"
+    )
+    assert "retention" not in told()
+    monkeypatch.setattr(_asked, "_KEPT_MAX", 42)
+    assert "instances that have ended are kept" in told()["retention"]
 
 
 def test_what_is_blocked_or_overdue_is_found(path):
@@ -157,7 +293,7 @@ def test_an_engine_is_asked_and_what_it_has_no_code_for_is_found(path):
     with engine(path):
         found = {it.id: it for it in examine(str(path))}
     assert "no_engine" not in found
-    assert "have no code" in found["unregistered"].evidence
+    assert "the engine has no code for version 1 of " in found["unregistered"].evidence
     assert "stepwell resume" in found["unregistered"].action
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from .asking import check_store, output_options, store_options
-from .exits import DONE, FOUND_SOMETHING
-from .output import Output
+from .exits import DONE, FOUND_SOMETHING, USAGE, Failure
+from .output import Output, several
 
 
 def _doctor(
@@ -24,14 +24,18 @@ def _doctor(
     from stepwell import doctor as doctors
 
     out = Output(as_json=as_json, fields=fields, ids=ids)
+    if repair_to == "-":
+        raise Failure(USAGE, "a store is no stream; give the path of a new file.")
     if repair_to is not None:
         told = doctors.repair(store, repair_to)
-        out.say(f"{sum(told.saved.values()):,} rows were saved into {repair_to}.")
+        saved = sum(told.saved.values())
+        out.say(f"{several(saved, 'row')} {'was' if saved == 1 else 'were'} saved into {repair_to}")
         for lost in told.lost:
             out.say(f"lost: {lost}")
         return FOUND_SOMETHING if told.lost else DONE
     found = doctors.examine(store, timeout=wait)
     out.rows(found, "nothing is wrong.")
+    out.release()
     return FOUND_SOMETHING if found else DONE
 
 

@@ -33,4 +33,8 @@ def examine(store: str, *, timeout: Duration = "5 seconds") -> list[Finding]:
     from . import _asked, _file  # what they need, nobody else does
 
     shape = _file.looked_at(store)
-    return _file.findings(shape) + trio.run(_asked.findings, shape, timeout)
+    found = _file.findings(shape)
+    if not shape.has_header:
+        return found
+    is_damaged = any(it.id == "damaged" for it in found)
+    return found + trio.run(_asked.findings, shape, timeout, is_damaged)

@@ -22,11 +22,24 @@ _FULL_IN = 7
 """Days in which a disk is not to be full."""
 _KEPT_MAX = 1_000_000
 """Instances that have ended, for which somebody has a retention in mind."""
+_START = "Start the engine: it recovers by itself."
+_CATCH_UP = "Start the engine: what was missed is caught up as the schedule says."
+_STARTS = {_START, _CATCH_UP}
+_FIRST = "Mend the file before an engine opens it: see damaged."
+_SILENT = "Its engine does not answer: see heartbeat."
+_SCHEMA = "Open it once with an engine of this version, or use the version that wrote it."
+_UNREADABLE = "Restore it from a backup, or see what stepwell doctor --repair-to NEW can save."
+_ADD = "Add it to the workflows of the engine's program"
 _FINAL = (Status.COMPLETE, Status.ERRORED, Status.TERMINATED)
 
 
-async def findings(shape: Shape, timeout: Duration) -> list[Finding]:
-    """Returns what is wrong with what is in the store, and with its engine."""
+async def findings(shape: Shape, timeout: Duration, is_damaged: bool) -> list[Finding]:
+    """Returns what is wrong with what is in the store, and with its engine.
+
+    Args:
+        is_damaged: Whether that is found already: then it is no news that something cannot be read,
+            and no engine is to be started.
+    """
     found: list[Finding] = []
     async with Client(str(shape.path), timeout=timeout) as client:
         for ask in (_engine, _reasons, _schedules, _versions, _kept):
@@ -35,13 +48,16 @@ async def findings(shape: Shape, timeout: Duration) -> list[Finding]:
             except NoEngine:
                 continue  # said by the first
             except StoreVersion as error:
-                return [*found, Finding("schema", str(error), "See there.")]
+                return [*found, Finding("schema", str(error), _SCHEMA)]
             except StoreCorrupt as error:
-                action = "Restore it from a backup, or see what --repair-to NEW can save."
-                found.append(Finding("unreadable", str(error), action))
+                if not is_damaged:
+                    found.append(Finding("unreadable", str(error), _UNREADABLE))
             except StepwellError as error:
-                found.append(Finding("unasked", f"{type(error).__name__}: {error}", "See there."))
-    return found
+                told = f"the engine could not be asked: {error}"
+                found.append(Finding("unasked", told, "Look at the engine, and at its log."))
+    if is_damaged:
+        found = [it._replace(action=_FIRST) if it.action in _STARTS else it for it in found]
+    return list(dict.fromkeys(found))
 
 
 async def _engine(client: Client, shape: Shape) -> AsyncIterator[Finding]:
@@ -57,11 +73,14 @@ async def _engine(client: Client, shape: Shape) -> AsyncIterator[Finding]:
                 "nothing acknowledged is lost.",
             )
         elif open_ones:
+            at = source.recorded_at
             yield Finding(
                 "no_engine",
-                f"no engine runs, and {open_ones:,} instances have not ended. {source}",
-                "Start the engine: it recovers by itself.",
-            )
+                f"no engine runs, and {_counted(open_ones)} not ended; "
+                + ("nothing was ever recorded" if at is None else
+                   f"what was recorded last is of {_moment(at)}"),
+                _START,
+            )  # fmt: skip
         return
     told = await client.statistics()
     if told.extra.get("disk_full"):
@@ -73,6 +92,10 @@ async def _engine(client: Client, shape: Shape) -> AsyncIterator[Finding]:
             "The engine's log names it, with file and line. Make it a plain function, which runs "
             "in a thread.",
         )
+
+
+def _counted(count: int) -> str:
+    return "1 instance has" if count == 1 else f"{count:,} instances have"
 
 
 async def _reasons(client: Client, shape: Shape) -> AsyncIterator[Finding]:
@@ -95,12 +118,20 @@ async def _reasons(client: Client, shape: Shape) -> AsyncIterator[Finding]:
                     f"stepwell queue {row.workflow} says what holds them up.",
                 )
         elif row.next and row.status is not None and now - row.next > _LATE:
-            yield Finding("overdue", _overdue(row, of), "Look at the engine, and whether one runs.")
+            yield Finding("overdue", _overdue(row, of), _wake(client))
 
 
 def _overdue(row: ReasonCount, of: str) -> str:
     assert row.next is not None, "that is why it is overdue"
     return f"{row.workflow} ({row.code}): what {of} waits for was due {_moment(row.next)}"
+
+
+def _wake(client: Client, starts: str = _START) -> str:
+    """Returns what to do about what should have happened by itself."""
+    source = client.source
+    if source is None or source.place == "engine":
+        return "Look at the engine's log: it runs, and should have done it."
+    return starts if source.process is None else _SILENT
 
 
 async def _schedules(client: Client, shape: Shape) -> AsyncIterator[Finding]:
@@ -110,13 +141,13 @@ async def _schedules(client: Client, shape: Shape) -> AsyncIterator[Finding]:
             yield Finding(
                 "schedule",
                 f'"{schedule.id}" does not fire: the engine has no code for {schedule.workflow}',
-                "Pass it in Engine(workflows=[…]), or delete the schedule.",
+                f"{_ADD}, or stepwell schedules delete {schedule.id}.",
             )
         elif schedule.paused_at is None and schedule.next_at and now - schedule.next_at > _LATE:
             yield Finding(
                 "schedule",
                 f'"{schedule.id}" was due {_moment(schedule.next_at)} and did not fire',
-                "Start the engine: what was missed is caught up as the schedule says.",
+                _wake(client, _CATCH_UP),
             )
         missed = [it for it in (await schedule.firings(limit=50)).items if it.outcome == "missed"]
         if missed and now - missed[0].at < timedelta(days=1):
@@ -136,8 +167,9 @@ async def _versions(client: Client, shape: Shape) -> AsyncIterator[Finding]:
         if waiting and not it.registered:
             yield Finding(
                 "unregistered",
-                f"{waiting:,} instances of {it.workflow}, version {it.version}, have no code",
-                "Pass it in Engine(workflows=[…]); or resume them as another version: "
+                f"the engine has no code for version {it.version} of {it.workflow}, and "
+                f"{_counted(waiting)} not ended",
+                f"{_ADD}; or let them go on as another version: "
                 f"stepwell resume {it.workflow} --version {it.version} --to-version NEW.",
             )
 
@@ -149,7 +181,7 @@ async def _kept(client: Client, shape: Shape) -> AsyncIterator[Finding]:
         yield Finding(
             "retention",
             f"{ended:,} instances that have ended are kept",
-            "Say how long: Engine(retention=Retention(success=…, error=…)).",
+            "Give the engine a retention, in its program, or stepwell delete --status complete.",
         )
     oldest = (await client.list(limit=1, newest_first=False)).items
     if not oldest:

@@ -81,6 +81,11 @@ def repair(store: str, to: str) -> Repaired:
             f"process {shape.owner} has {store} open. End it first, or make a backup and repair "
             "that: only a file that nobody writes is repaired."
         )
+    if not shape.has_header:
+        raise StoreCorrupt(
+            f"the first bytes of {shape.path.name} are destroyed, without which nothing can be "
+            "saved of it. Restore it from a backup."
+        )
     if target.exists() or not target.parent.is_dir():
         raise InvalidConfig(f"{to} is there already, or its folder is missing; give a new path.")
     unfinished = Path(f"{target}{UNFINISHED}")
