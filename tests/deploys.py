@@ -7,7 +7,7 @@
 import os
 import threading
 
-from stepwell import Engine, Retry, Step, workflow
+from stepwell import Engine, Retry, Step, current_step, workflow
 
 DEPLOY = os.environ.get("SHOP_DEPLOY", "first")
 ENDS = threading.Event()
@@ -50,7 +50,7 @@ def pay_with_key() -> str:
     """Works once there is a key."""
     if not os.path.exists(os.environ["SHOP_KEY"]):
         raise AuthError("the key has expired")
-    return "paid"
+    return f"paid {current_step().idempotency_key}"
 
 
 @workflow
@@ -69,6 +69,12 @@ async def render(step: Step) -> None:
 
 
 @workflow
+async def stock(step: Step) -> None:
+    """What else there is: it lies there."""
+    await step.wait_for_event("sold")
+
+
+@workflow
 async def ship(step: Step) -> str:
     """Asks somebody."""
     return (await step.wait_for_approval("check", detail={"boxes": 2})).by
@@ -76,8 +82,6 @@ async def ship(step: Step) -> str:
 
 engine = Engine(
     os.environ["STEPWELL_STORE"],
-    workflows=[order, mended, pay, render, ship]
-    if DEPLOY == "mended"
-    else [order, pay, render, ship],
+    workflows=[order, *([mended] if DEPLOY == "mended" else []), pay, render, ship, stock],
     grace="1 second",
 )
