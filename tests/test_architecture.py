@@ -243,6 +243,7 @@ SEES_INSIDE = {
     "test_starts_in_parts.py": "a limit of dozens, made small",
     "test_table.py": "the table of operations, which nothing public shows",
     "test_threads.py": "outcomes that come between two lines of a thread",
+    "test_undo_survives.py": "waits of seconds, made short",
     "test_unreadable.py": "writes damaged values into a store",
     "test_wait_for_lock.py": "looks at a lock on a clock that jumps",
     "test_watchdog.py": "limits of seconds, made short; whose code a frame is",

@@ -12,6 +12,8 @@ from undoing import Ledger, failing
 
 import stepwell
 from stepwell import InvalidState, Retry, Status, Step, Undo, UndoContext, workflow
+from stepwell._engine import depot
+from stepwell.payloads import Memory
 from stepwell.testing import open_test_engine
 
 
@@ -189,6 +191,52 @@ async def test_l8_one_whose_code_is_gone_undoes_when_it_is_there(tmp_path: Any):
     async with open_test_engine(workflows=[trip], store=path) as engine:
         await (await engine.get("trip", "t")).wait_for_status("terminated")
     assert ledger.lines == ["a", "una"]
+
+
+class Away(Memory):
+    """A payload store that nobody reaches for a while."""
+
+    is_away = False
+
+    def get(self, key: str, /) -> bytes:
+        if self.is_away:
+            raise ConnectionError("no route to host")
+        return super().get(key)
+
+
+@pytest.mark.parametrize("large", ["of the step that is undone", "of another step", "params"])
+async def test_l8_what_cannot_be_read_for_a_while_blocks_and_is_undone_after_that(
+    large: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(depot, "DELAYS", ())
+    ledger, place = Ledger(), Away(over=1_000)
+    much = "x" * 5_000
+
+    @workflow
+    async def trip(step: Step, params: str) -> None:
+        await step.do(ledger.book, "a", name="a", undo=ledger.unbook)
+        if large == "of another step":
+            await step.do(lambda: much, name="looks")
+        told = much if large == "of the step that is undone" else ""
+        await step.do(ledger.book, "b" + told, name="b", undo=ledger.unbook)
+        await step.wait_for_event("go")
+
+    async with open_test_engine(workflows=[trip], payloads=place) as engine:
+        instance = await engine.create(trip, much if large == "params" else "")
+        await instance.wait_for_status("waiting")
+        place.is_away = True
+        await instance.terminate(undo=True)
+        assert await instance.wait_for_status("blocked", "terminated") is Status.BLOCKED
+        await engine.crash()
+        told = (await instance.explain()).text
+        assert "no route to host. See that it can be reached. Then resume(). It undoes" in told
+        place.is_away = False
+        await instance.resume()
+        await instance.wait_for_status("terminated")
+        undo = (await instance.status()).undo
+    assert undo is not None
+    assert undo.outcome == "complete"
+    assert [it[:3] for it in ledger.lines[2:]] == ["unb", "una"]
 
 
 async def test_l8_an_engine_that_closes_leaves_the_rest_to_the_next(tmp_path: Any):

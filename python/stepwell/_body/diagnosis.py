@@ -30,6 +30,7 @@ from .._errors import (
     TooLarge,
 )
 from .._strangers import library, stranger
+from .._values.codec import ENCODED, Undecodable
 from .branch import UNKNOWN, Branch, caller, current_branch, place
 
 if TYPE_CHECKING:
@@ -222,13 +223,14 @@ def race(life: Life, name: str) -> StepwellError:
     return StepwellError((_RACE if life.loop is None else _RACE_ON_ASYNCIO).format(name))
 
 
-def unreadable(life: Life, what: str, error: Exception) -> StepwellError:
-    """A stored value cannot become today's type (D7)."""
+def unreadable(life: Life, what: str, error: Undecodable) -> StepwellError:
+    """A stored value cannot become today's type (D7), or cannot be had."""
     where = standing(life) or life.who.workflow.place
+    cure = "Then" if error.stored == ENCODED else "Restore the type, then"
     return StepwellError(
         f"{what} of {_name(life)} has a stored value that today's "
         f"code{f' at {where}' if where else ''} cannot read: {error}. "
-        "Restore the type, then resume()."
+        f"{cure} resume()."
     )
 
 

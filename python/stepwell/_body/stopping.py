@@ -146,7 +146,7 @@ def block(life: Life, reason: str, error: BaseException, step: str | None = None
     `step`: the one it is about."""
     if not goes_on(life):
         return
-    if life.undoing is not None:
+    if life.undoing is not None and reason != "undecodable":  # which may be readable again (D7)
         life.undoing.why = error
         unwind(life, End.UNDOES)
         return

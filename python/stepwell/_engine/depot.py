@@ -135,7 +135,7 @@ class Depot:
                 if delay is None:
                     return unopened(
                         f"cannot be had from {self._place(refers)}: {_said(error)}. See that it "
-                        "can be reached, then resume()"
+                        "can be reached"
                     )
                 await trio.sleep(delay)
             else:
@@ -216,7 +216,7 @@ class Depot:
         return True
 
 
-_RESTORE = "Put it back there, from a copy, then resume()"
+_RESTORE = "Put it back there, from a copy"
 
 
 class _Put:

@@ -15,6 +15,7 @@ from .._attempts.context import StepContext
 from .._body import delivery
 from .._body.rest import Rest
 from .._body.runner import ERRORED, Runner
+from .._body.stopping import unreadable
 from .._body.turns import in_slices
 from .._core import ABANDONED, DO, GAVE_UP, KINDS, OK, SAVED, UNDO
 from .._ending import End
@@ -130,8 +131,7 @@ class Undoer(Runner):
         try:
             operation.args = (self._context_of(step, operation),)
         except Undecodable as error:
-            told = _Lost(self, operation.identity, _raising, (error,), _NEVER)
-            return await self._perform(told)
+            await unreadable(self, describe(step.identity), error, step.identity[2])
         return await self._perform(operation)
 
     async def _perform(self, operation: StepOperation) -> bool:
