@@ -30,6 +30,7 @@ from stepwell import (
     sync,
     workflow,
 )
+from stepwell.agents import Carry, LoopResult, Message, Reply, Tool, loop, looped, tool
 
 
 class Cart(TypedDict):
@@ -244,3 +245,22 @@ async def elsewhere(step: Step) -> int:
 @step_options(runtime="threads")  # type: ignore[arg-type]
 async def step_elsewhere() -> int:
     return 1
+
+
+async def loops(step: Step) -> None:
+    assert_type(await loop(step, answers, [whisper], as_type=int), LoopResult[int])
+    assert_type((await loop(step, answers, messages="hello", as_type=int)).value, int | None)
+    assert_type(await loop(step, answers), LoopResult[Any])
+    await loop(step, answers, [abs])  # type: ignore[call-overload]  # no tool
+    await loop(step, audit)  # type: ignore[call-overload]  # no model
+    assert_type(whisper, Tool)
+    assert_type(looped(answers, [whisper], name="a"), Workflow[str | Carry, LoopResult[Any]])
+
+
+async def answers(messages: Sequence[Message], tools: Sequence[Tool]) -> Reply:
+    return Reply("ok")
+
+
+@tool(approval=lambda args: bool(args))
+def whisper(text: str) -> str:
+    return text.lower()

@@ -12,7 +12,9 @@ crash the function is run again from the top and finished steps answer from the 
     aio, sync               modules with the same API for asyncio and for blocking programs
     testing                 an engine on virtual time that crashes on demand, for tests
     doctor                  what is wrong with a store, and what can be saved of it
-    crypto, prometheus      what is stored encrypted; counters: extras, each with a package
+    crypto, otel, prometheus
+                            what is stored encrypted; what happens told: extras, with packages
+    agents                  loops of models, tools and people: an extra, too
 
     Retry, step_options     how often a step is tried, how long it may take
     Undo                    what takes back what a step did
