@@ -34,6 +34,7 @@ pub mod letter;
 pub mod lifecycle;
 pub mod limits;
 pub mod note;
+mod pace;
 pub mod queue;
 pub mod ranges;
 pub mod reasons;

@@ -18,6 +18,7 @@ use crate::codes;
 use crate::failures::{first_hour, Alike, Lately};
 use crate::ids::{InstanceNo, Micros};
 use crate::lifecycle::Status;
+use crate::pace::Pace;
 use crate::reasons::{Group, Groups, Standing, GROUPS};
 
 pub use among::{Among, Asked, Wanted};
@@ -207,6 +208,8 @@ struct Workflow {
     namespace: Arc<str>,
     name: Arc<str>,
     figures: Figures,
+    /// How many slots it gave back lately.
+    freed: Pace,
     /// The versions by number: name, counts, and how many are queued until their `start_at`.
     versions: Vec<(Arc<str>, States, u64)>,
 }
@@ -239,10 +242,11 @@ impl Inner {
 }
 
 impl Tally {
-    /// Shows what a commit has changed. A workflow that was not there is the next by number. Returns
+    /// Shows what a commit has changed, at this time. A workflow that was not there is the next by number. Returns
     /// whether somebody awaits that an instance changes.
     pub(crate) fn show<'v>(
         &self,
+        now: Micros,
         workflows: impl Iterator<
             Item = (
                 u32,
@@ -263,10 +267,14 @@ impl Tally {
                     namespace: namespace.into(),
                     name: name.into(),
                     figures: Figures::default(),
+                    freed: Pace::default(),
                     versions: Vec::new(),
                 });
             }
             let row = &mut inner.workflows[workflow as usize];
+            let freed = |it: &Figures| it.started.saturating_sub(it.leased);
+            let more = freed(&figures).saturating_sub(freed(&row.figures));
+            row.freed.add(now, more);
             row.figures = figures;
             for (at, (name, (states, later))) in versions.enumerate() {
                 match row.versions.get_mut(at) {
@@ -414,6 +422,15 @@ impl Tally {
         blocked.collect()
     }
 
+    /// Returns how many slots a workflow gave back within the last minutes, and how long they are.
+    #[must_use]
+    pub fn freed(&self, namespace: &str, workflow: &str, now: Micros) -> (u64, Micros) {
+        let inner = self.0.lock();
+        let mut rows = inner.workflows.iter();
+        let row = rows.find(|it| *it.namespace == *namespace && *it.name == *workflow);
+        row.map_or_else(Pace::default, |it| it.freed).lately(now)
+    }
+
     /// Returns the figures of every workflow there ever was in this engine's life: namespace,
     /// name, figures.
     #[must_use]
@@ -471,7 +488,7 @@ mod tests {
                 std::iter::once((&versions.0, (versions.1, 0))),
             )
         });
-        tally.show(shown.into_iter(), name, Vec::new(), Vec::new(), &[]);
+        tally.show(0, shown.into_iter(), name, Vec::new(), Vec::new(), &[]);
         let (w1, one) = ("w1".into(), "1".into());
         assert_eq!(
             tally.versions(Some("n1"), None),
@@ -515,7 +532,7 @@ mod tests {
             (2, place(Status::Queued, codes::HELD_BACK, 4)),
         ];
         let shown = [(0, figures, versions.into_iter())];
-        tally.show(shown.into_iter(), name, placed, Vec::new(), &[]);
+        tally.show(0, shown.into_iter(), name, placed, Vec::new(), &[]);
         let told = tally.reasons((None, None), 10, |used, namespace, workflow| {
             assert_eq!((used, namespace, workflow), ([2, 2, 2], "n0", "w0"));
             "slots"

@@ -241,6 +241,7 @@ impl Core {
         let names = &self.names;
         let name = |it: u32| names[it as usize].clone();
         let failures = counts.failures.take_news();
-        counts.public.show(changed, name, placed, failures, moved)
+        let shown = &counts.public;
+        shown.show(self.now, changed, name, placed, failures, moved)
     }
 }

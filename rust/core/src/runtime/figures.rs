@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Engine, Parent, Question, Refused};
 use crate::changes::ChangeNo;
 use crate::codes;
+use crate::ids::Micros;
 use crate::lifecycle::Status;
 use crate::settings::Limit;
 use crate::store::Filter;
@@ -46,6 +47,16 @@ impl Engine {
             figures,
         };
         all.map(row).collect()
+    }
+
+    /// Returns how many slots a workflow gave back within the last minutes, and how long they are, in
+    /// microseconds.
+    #[must_use]
+    pub fn slots_freed(&self, namespace: &str, workflow: &str) -> (u64, Micros) {
+        if !self.is_ours() {
+            return (0, 0);
+        }
+        self.shared.tally.freed(namespace, workflow, self.now())
     }
 
     /// Returns how many instances are in each state that any is in, final ones too, of one

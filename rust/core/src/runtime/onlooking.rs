@@ -232,7 +232,7 @@ impl StoreFile {
             let it = &census.workflows[number as usize];
             (it.namespace.clone(), it.name.clone())
         };
-        tally.show(rows, name, placed, alike, &[]);
+        tally.show(0, rows, name, placed, alike, &[]);
         Ok(tally)
     }
 }
