@@ -616,8 +616,10 @@ class QueueExplanation(NamedTuple):
         set_by: Who set it, if the audit says so.
         set_at: When.
         holders: Who has had slots of it longest, five at most.
-        per_minute: Slots given back a minute, of this workflow, since the engine opened.
-        estimate: Minutes until all that are queued have started, at that rate.
+        per_minute: Slots given back a minute, of this workflow: the mean of the last five minutes,
+            or of the time since the engine opened, if that is less.
+        estimate: Minutes until all that are queued have started, at that rate; None: none came back
+            within these minutes.
     """
 
     code: str

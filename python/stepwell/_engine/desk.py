@@ -284,7 +284,7 @@ class Desk(Protocol):
 
     async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         """Returns how many slots the engine has; how many are in use, by all, by the namespace and
-        by the workflow; and how many the workflow gives back a minute."""
+        by the workflow; and how many the workflow gave back a minute, of the last five."""
         ...
 
     async def reasons(self, namespace: str, workflow: str | None) -> list[ReasonCount]:

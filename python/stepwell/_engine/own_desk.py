@@ -186,14 +186,14 @@ class OwnDesk(Reading):
     async def slots(self, namespace: str, workflow: str) -> tuple[int, tuple[int, int, int], float]:
         driver = self._driver
         workflow = driver.code.current(workflow)
-        leased, given_back = [0, 0, 0], 0
-        for of, name, used, *_, started, _ended in driver.core.workflow_statistics():
+        leased = [0, 0, 0]
+        for of, name, used, *_ in driver.core.workflow_statistics():
             is_own = of == namespace and name == workflow
             for at, counts in enumerate((True, of == namespace, is_own)):
                 leased[at] += used * counts
-            given_back += (started - used) * is_own
-        minutes = (driver.monotonic() - driver.opened) / 60e6
-        rate = max(given_back, 0) / minutes if minutes > 0 else 0.0
+        freed, window = driver.core.slots_freed(namespace, workflow)
+        minutes = min(window, driver.monotonic() - driver.opened) / 60e6
+        rate = freed / minutes if minutes > 0 else 0.0
         a, b, c = leased
         return driver.core.statistics()["slots"], (a, b, c), rate
 

@@ -39,7 +39,7 @@ def explained(
         reasons: Those of the workflow, the most frequent first.
         accounts: By the code of their limit.
         holders: Who has slots, by limit irrespective, the longest first.
-        per_minute: Slots of the workflow given back a minute.
+        per_minute: Slots of the workflow given back a minute, lately.
     """
     queued = [it for it in reasons if it.status is Status.QUEUED]
     count = sum(it.count for it in queued)

@@ -89,6 +89,10 @@ impl Core {
         notes::workflows(py, &self.engine.workflow_statistics())
     }
 
+    fn slots_freed(&self, namespace: &str, workflow: &str) -> (u64, i64) {
+        self.engine.slots_freed(namespace, workflow)
+    }
+
     fn suspected(&self) -> Vec<(&str, &str, &str, u8)> {
         let rows = self.engine.suspected().iter();
         rows.map(|it| (&*it.namespace, &*it.workflow, &*it.id, it.status as u8))
