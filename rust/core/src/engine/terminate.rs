@@ -112,6 +112,7 @@ impl Core {
         for wait in self.live_mut(no).mailbox.waits().to_vec() {
             called.extend(self.drop_wait(no, &wait));
         }
+        self.live_mut(no).mailbox.close_all();
         called
     }
 
