@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{After, Core, Live};
 use crate::codes;
 use crate::failure;
-use crate::history::{Begun, Record, Stored, Verdict};
+use crate::history::{Begun, Kind, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq, WaitId};
 use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
@@ -56,6 +56,9 @@ impl Core {
             return None;
         };
         let no = by.no;
+        if live.undo == Some(Undo::Running) && speech.begins() {
+            return None; // it has not heard of it
+        }
         match speech {
             Speech::Record(ticket, record) => self.record(ticket, by, record),
             Speech::Attributes(ticket, what) => {
@@ -122,7 +125,9 @@ impl Core {
             until: record.moment,
         };
         self.push(Op::Append(by.no, by.incarnation, record));
-        self.keep_open(by.no, wait);
+        if !self.undoes(by.no) || wait.operation.kind == Kind::Undo {
+            self.keep_open(by.no, wait);
+        }
     }
 
     /// Every open operation is a wait. Ignored if the body was told something it cannot have

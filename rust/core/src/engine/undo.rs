@@ -4,9 +4,9 @@
 //! crash forgets it. Nothing of what it waited for is waited for any more, and those that it called
 //! end with it, undoing what they did if somebody wanted that. A body that is in memory first lets
 //! what runs of it come to an end; then it leaves, and the instance is queued and replayed, by which
-//! its body registers what is to be undone and begins nothing. What is undone, and in which order,
-//! is the body's side of it; from here it is records like others. Until its end it is neither
-//! paused nor restarted.
+//! its body registers what is to be undone and begins nothing. What it begins before it has heard of
+//! this comes to nothing. What is undone, and in which order, is the body's side of it; from here it
+//! is records like others. Until its end it is neither paused nor restarted.
 
 use super::{After, Core};
 use crate::codes;
@@ -16,7 +16,7 @@ use crate::letter::{Address, Message};
 use crate::lifecycle::{Effect, Happening, Status};
 use crate::queue::Class;
 use crate::store::Op;
-use crate::submission::Why;
+use crate::submission::{Speech, Why};
 use crate::undo::Undo;
 
 impl Core {
@@ -130,6 +130,17 @@ impl Core {
         match status {
             Status::Terminated => self.terminate(no, error),
             _ => self.finish(no, Status::Errored, Some(error), None),
+        }
+    }
+}
+
+impl Speech {
+    /// Whether a body begins something with this that is no undo.
+    pub(super) fn begins(&self) -> bool {
+        match self {
+            Self::Open(wait) | Self::Ask(wait, _) => wait.operation.kind != Kind::Undo,
+            Self::Await(..) | Self::Post(..) | Self::Call(..) | Self::CreateChildren(..) => true,
+            _ => false,
         }
     }
 }

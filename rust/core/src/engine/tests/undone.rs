@@ -95,6 +95,54 @@ fn l8_one_that_waits_is_unwound_and_replayed_at_once() {
 }
 
 #[test]
+fn l8_an_event_that_comes_before_its_body_has_left_is_kept() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Event, events(&["x"]), 900);
+    stage.say(vec![by.says(Speech::Open(Box::new(wait))), undo(5, "a")]);
+    let sent = stage.say(vec![send(6, "a", "x", None)]);
+    assert_eq!(codes(&sent.notes), [(6, "")]);
+    assert_eq!(stage.recorded(by.no), [INTENT]);
+    assert_eq!(stage.facts.reader.kept(by.no, 2), Ok(vec![("x".into(), 1)]));
+}
+
+#[test]
+fn l8_what_a_body_begins_before_it_hears_of_it_comes_to_nothing() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    stage.say(vec![undo(5, "a")]);
+    let child = || {
+        Box::new(Child {
+            begun: None,
+            operation: operation(Kind::Call),
+            workflow: "w".into(),
+            version: "1".into(),
+            items: vec![item("b")],
+            payload: None,
+        })
+    };
+    let number = || stage.sequence.draw();
+    let failed = Record {
+        verdict: Verdict::AttemptFailed,
+        moment: Some(900),
+        ..record()
+    };
+    let wait = stage.wait(Kind::Event, events(&["x"]), 900);
+    let said = vec![
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Call(number(), child())),
+        by.says(Speech::CreateChildren(6, child())),
+        by.says(Speech::Retry(number(), Box::new(failed))),
+    ];
+    stage.say(said);
+    assert_eq!(stage.facts.reader.waits(by.no), Ok(vec![]));
+    assert_eq!(stage.facts.store.find("default", "w", "b"), Ok(None));
+    // What had begun before is recorded.
+    let attempt = (Kind::Do, Verdict::AttemptFailed);
+    assert_eq!(stage.recorded(by.no), [INTENT, attempt]);
+}
+
+#[test]
 fn l8_what_a_block_cut_short_may_have_done_something() {
     let mut stage = Stage::new();
     let by = stage.create("a");
