@@ -15,6 +15,7 @@ use crate::failure::faults;
 use crate::history::{Kind, Operation, Record, Stored, Verdict};
 use crate::ids::Micros;
 use crate::lifecycle::Status;
+use crate::wait::Wait;
 
 /// From where a restarted instance goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +53,14 @@ pub enum No {
     Sound,
 }
 
-/// Returns what a restart does to a history, oldest record first, of an instance in this state, with
-/// this error.
+/// Returns what a restart does to a history, oldest record first, of an instance that has these waits
+/// open, is in this state, and has this error.
 ///
 /// # Errors
 /// If it cannot be restarted from there.
 pub fn plan(
     history: &[Stored],
+    waits: &[Wait],
     from: &From,
     (status, error): (Status, Option<&[u8]>),
 ) -> Result<Plan, No> {
@@ -68,9 +70,9 @@ pub fn plan(
             let is_there = history.iter().any(|it| it.record.operation == **operation);
             is_there.then(|| keep(history, |_| false)).ok_or(No::Step)
         }
-        From::Operation(operation) => before(history, operation).ok_or(No::Step),
+        From::Operation(operation) => before(history, waits, operation).ok_or(No::Step),
         From::Failed => match first_undone(history) {
-            Some(operation) => before(history, &operation).ok_or(No::Step),
+            Some(operation) => before(history, waits, &operation).ok_or(No::Step),
             None => from_failed(history, (status, error)),
         },
     }
@@ -88,8 +90,15 @@ fn from_failed(history: &[Stored], (status, error): (Status, Option<&[u8]>)) -> 
     has_failed.then(plan).ok_or(No::Sound)
 }
 
-fn before(history: &[Stored], from: &Operation) -> Option<Plan> {
-    let begun = beginnings(history);
+fn before(history: &[Stored], waits: &[Wait], from: &Operation) -> Option<Plan> {
+    let mut begun = beginnings(history);
+    for wait in waits {
+        // A retry delay is part of its step.
+        begun.entry(&wait.operation).or_insert(Beginning {
+            turn: wait.begun,
+            at: wait.opened_at,
+        });
+    }
     begun.get(from)?;
     let is_before = |it: &Operation| began_before(&begun, it, from).is_lt();
     let kept: FxHashSet<_> = begun.keys().filter(|it| is_before(it)).collect();
@@ -203,6 +212,7 @@ mod tests {
     use crate::erasure::restarted;
     use crate::failure::at_fault;
     use crate::ids::Seq;
+    use crate::wait::Source;
 
     /// What is recorded of an attempt that went on after its step was given up.
     const VALUE: &[u8] = b"\xa1\x65value\x41v";
@@ -242,13 +252,13 @@ mod tests {
 
     fn from(history: &[Stored], operation: &Operation) -> Result<Plan, No> {
         let from = From::Operation(Box::new(operation.clone()));
-        plan(history, &from, (Status::Running, None))
+        plan(history, &[], &from, (Status::Running, None))
     }
 
     fn failed(history: &[Stored], status: Status, faults: Option<&[u32]>) -> Result<Plan, No> {
         let named = |it: &[u32]| it.iter().map(|it| step(*it)).collect::<Vec<_>>();
         let error = faults.map(|it| at_fault(&named(it)));
-        plan(history, &From::Failed, (status, error.as_deref()))
+        plan(history, &[], &From::Failed, (status, error.as_deref()))
     }
 
     fn erased(plan: &Plan) -> Vec<u32> {
@@ -262,7 +272,7 @@ mod tests {
                 (it.verdict, it.payload) = (Verdict::Abandoned, Some(VALUE.into()));
             }
         });
-        let plan = plan(&history, &From::Start, (Status::Queued, None)).expect("it can");
+        let plan = plan(&history, &[], &From::Start, (Status::Queued, None)).expect("it can");
         assert_eq!((&plan.kept, erased(&plan)), (&vec![], vec![1, 2, 3]));
         assert_eq!((plan.redeemed, plan.is_by_clock), (vec![], false));
     }
@@ -342,6 +352,40 @@ mod tests {
         ];
         let plan = from(&history, &step(2)).expect("it can");
         assert_eq!((plan.kept, plan.is_by_clock), (vec![(1, 1), (4, 4)], false));
+    }
+
+    #[test]
+    fn l6_from_an_open_wait_what_had_begun_before_it_is_kept() {
+        let history = steps(3, |at, it| it.begun = Some(u64::from(at)));
+        let wait = |count, begun, opened_at| Wait {
+            id: 1,
+            operation: Operation {
+                kind: Kind::Event,
+                ..step(count)
+            },
+            source: Source::Timer,
+            opened_at,
+            until: None,
+            begun,
+        };
+        let kept = |wait: &Wait| {
+            let from = From::Operation(Box::new(wait.operation.clone()));
+            plan(
+                &history,
+                std::slice::from_ref(wait),
+                &from,
+                (Status::Waiting, None),
+            )
+        };
+        let first = kept(&wait(1, Some(2), 9)).expect("it is open");
+        assert_eq!((&first.kept, erased(&first)), (&vec![(1, 2)], vec![3]));
+        assert!(!first.is_by_clock);
+        let of_old = kept(&wait(1, None, 2)).expect("it is open");
+        assert_eq!((of_old.kept, of_old.is_by_clock), (vec![(1, 2)], true));
+        let closed = From::Operation(Box::new(wait(2, None, 0).operation));
+        let waits = [wait(1, None, 0)];
+        let none = plan(&history, &waits, &closed, (Status::Waiting, None));
+        assert_eq!(none, Err(No::Step));
     }
 
     #[test]

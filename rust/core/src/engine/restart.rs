@@ -57,7 +57,10 @@ impl Core {
         }
         let error = self.batch.known.output(no);
         let error = self.or_refuse(ticket, error)?;
-        let plan = match rewind::plan(&history, from, (row.status, error.as_deref())) {
+        let live = self.live.get(&no);
+        let waits = live.map_or(&[][..], |it| it.mailbox.waits());
+        let state = (row.status, error.as_deref());
+        let plan = match rewind::plan(&history, waits, from, state) {
             Ok(plan) => plan,
             Err(why) => {
                 let (code, data) = match why {
@@ -169,7 +172,6 @@ impl Core {
         let (incarnation, at) = (self.sequence.draw(), self.now);
         let live = self.live_mut(no);
         let before = std::mem::replace(&mut live.incarnation, incarnation);
-        live.mailbox.close_all();
         live.taken.clear();
         (live.proof, live.interrupted) = (None, false);
         (live.settled, live.told) = (0, 0);

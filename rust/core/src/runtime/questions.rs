@@ -153,7 +153,8 @@ fn rewound(reader: &mut dyn Reader, name: &Name, from: &From) -> Result<Data, Er
     };
     let error = reader.payloads(row.no)?.result;
     let history = reader.history(row.no)?;
-    let plan = rewind::plan(&history, from, (row.status, error.as_deref()));
+    let waits = reader.waits(row.no)?;
+    let plan = rewind::plan(&history, &waits, from, (row.status, error.as_deref()));
     let history = Box::new((row, history, plan));
     Ok(Data::Rewound(Some(history)))
 }
