@@ -86,6 +86,54 @@ async def test_l6_from_a_step_what_began_before_it_is_kept_and_so_are_keys():
         assert seen[5:] == ["b", "c"]
 
 
+async def test_l6_from_an_open_wait_what_had_begun_before_it_is_kept():
+    async with open_test_engine(workflows=[line], autojump=False) as engine:
+        instance = await engine.create(line, id="one")
+        await instance.wait_for_status("waiting")
+        waits = (await instance.history())[-1]
+        assert (waits.name, waits.status) == ("go", "waiting")
+        preview = await instance.restart(from_step=waits.ref, dry_run=True)
+        assert [[it.name for it in lines] for lines in (preview.kept, preview.erased)] == [
+            ["a"],
+            [],
+        ]
+        await instance.restart(from_step=waits.ref)
+        await engine.clock.settled()
+        assert (await instance.status()).status == "waiting"
+        await instance.send_event("go", 1)
+        assert (await instance.result())[:2] == ["A", 1]
+        assert seen == ["a", "b", "c"]
+
+
+async def test_l6_from_an_open_wait_what_began_beside_it_later_is_erased():
+    @workflow
+    async def beside(step) -> str:
+        async with step.open_nursery() as nursery:
+            nursery.start_soon(step.wait_for_event, "go")
+            await step.do(notes, "a", name="a")
+            await step.do(notes, "b", name="b")
+        return "fine"
+
+    async with open_test_engine(workflows=[beside], autojump=False) as engine:
+        instance = await engine.create(beside, id="one")
+        await instance.wait_for_status("waiting")
+        ref = next(it.ref for it in await instance.history() if it.name == "go")
+        for _ in range(2):
+            preview = await instance.restart(from_step=ref, dry_run=True)
+            assert [[it.name for it in lines] for lines in (preview.kept, preview.erased)] == [
+                ["a"],
+                ["b"],
+            ]
+            await instance.pause()
+        await instance.restart(from_step=ref)
+        await instance.wait_for_status("waiting")
+        assert seen == ["a", "b", "b"]
+        await instance.send_event("go")
+        assert await instance.result() == "fine"
+        with pytest.raises(InvalidConfig, match="recorded no such step"):
+            await instance.restart(from_step=StepRef("other", kind="event"))
+
+
 async def test_l6_failed_means_from_the_step_whose_failure_left_the_body():
     broken.add("c")
     async with open_test_engine(workflows=[line]) as engine:

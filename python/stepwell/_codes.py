@@ -91,7 +91,8 @@ def error_of(
         case _core.NO_STEP:
             return InvalidConfig(
                 f"{lead}{whose} has recorded no such step. Take the `ref` of a line of its "
-                "history(). Nothing was changed."
+                "history(); of a step whose first attempt runs that is to end before: pause() "
+                "first. Nothing was changed."
             )
         case _core.RESOLVED:
             return InvalidState(
