@@ -121,6 +121,36 @@ async def test_r7_a_parent_waits_on_and_says_what_its_child_is_at():
             await above.result()
 
 
+async def test_r7_what_a_child_came_to_stays_and_a_restart_calls_another_one():
+    @workflow
+    async def part(step) -> str:
+        if "mended" not in ran:
+            raise KeyError("typo")
+        return "whole"
+
+    @workflow(on_error="blocked")
+    async def parent(step) -> Any:
+        return [await step.do(charge), await step.call(part, id="child")]
+
+    async with open_test_engine(workflows=[part, parent], autojump=False) as engine:
+        above = await engine.create(parent, id="p")
+        await above.wait_for_status("blocked")
+        ran.append("mended")
+        for _ in range(2):
+            why = await above.explain()
+            assert why.code == "body_failed"
+            assert (
+                'Of call "part" (1st) a resume() tells the body the same again, so unless its code '
+                'is another it fails again: restart(from_step="failed") does that anew, too.'
+            ) in str(why)
+            await above.resume()
+            await above.wait_for_status("running", "queued")
+            await above.wait_for_status("blocked")
+        await above.restart(from_step="failed")
+        assert await above.result() == ["paid", "whole"]
+        assert ran == ["charge", "mended"]
+
+
 async def test_a_time_limit_ends_it_all_the_same():
     @workflow(on_error="blocked", timeout="1 min")
     async def waits(step) -> None:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from .._core import (
     CORRUPT,
-    DO,
     GAVE_UP,
     LIMIT,
     MISSING_CODE,
@@ -254,13 +253,14 @@ def standing_of(look: Look, output: Plan, undo: UndoStatus | None) -> InstanceSt
     )  # fmt: skip
 
 
-def at_fault_in(look: Look) -> set[Identity]:
-    """Returns the steps whose failure ended the body of an instance that is blocked for that."""
+def faults_in(look: Look) -> list[Identity]:
+    """Returns the operations whose outcomes ended the body of an instance that is blocked for
+    that."""
     try:
         told = [tuple(it) for it in codec.decode(look.result or b"").get("faults", ())]
-        return {(kind, *rest) for kind, *rest in told if kind == DO}
+        return [(kind, branch, name, key, count) for kind, branch, name, key, count in told]
     except (Undecodable, AttributeError, TypeError, ValueError):
-        return set()
+        return []
 
 
 def error_in(look: Look) -> ErrorInfo | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._core import OK
+from .._core import DO, OK
 from .._replay import Recorded
 from .._types import STATUSES, Status
-from .answers import at_fault_in
+from .answers import faults_in
 from .look import Look
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ async def at_fault(host: Host, who: Who) -> list[int]:
     if row is None:
         return []
     look = Look._make(row)
-    if look.reason != "body_failed" or not (steps := at_fault_in(look)):
+    steps = {it for it in faults_in(look) if it[0] == DO}
+    if look.reason != "body_failed" or not steps:
         return []
     found = (await host.ask(core.history, look.no)).data
     records = [] if found is None else [Recorded._make(it) for it in found[1]]

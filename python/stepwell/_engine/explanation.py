@@ -10,17 +10,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .._body import diagnosis
-from .._core import ATTEMPT_FAILED, CORRUPT, HELD_BACK, INTERRUPTED, MISSING_CODE, UNDO
+from .._core import ATTEMPT_FAILED, CORRUPT, DO, HELD_BACK, INTERRUPTED, MISSING_CODE, UNDO
 from .._ending import End
 from .._errors import StepwellError
 from .._operations import standing
 from .._operations.states import BEHIND, ENDED, LEFT, QUEUED
-from .._replay import STEPS
+from .._replay import STEPS, describe
 from .._types import STATUSES, Explanation, ExplanationCode, Status, UndoStatus
 from .._values.codec import Undecodable, codec
 from .._values.durations import from_us
 from .._values.failures import error_info
-from .answers import error_in
+from .answers import error_in, faults_in
 from .draining import DRAINED, DRAINS
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def of_resting(look: Look, code: Registry | None) -> Explanation:
         text = (
             f"{who} is blocked (body_failed): its body raised {error}. Nothing of it is lost. Fix "
             "the code, or what it depends on, then resume(): the body is replayed, and steps whose "
-            f"failure this was are tried anew.{needed}"
+            f"failure this was are tried anew.{_told_again(look)}{needed}"
         )
     else:
         text = (
@@ -139,6 +139,18 @@ def of_resting(look: Look, code: Registry | None) -> Explanation:
         if look.reason != CORRUPT:
             text += needed
     return Explanation(_blocked_by(look.reason), text, since)
+
+
+def _told_again(look: Look) -> str:
+    """Says what to do about what failed the body and is no step: that it is tried anew would mean
+    another child, say."""
+    other = next((it for it in faults_in(look) if it[0] != DO), None)
+    if other is None:
+        return ""
+    return (
+        f" Of {describe(other)} a resume() tells the body the same again, so unless its code is "
+        'another it fails again: restart(from_step="failed") does that anew, too.'
+    )
 
 
 def _blocked_by(reason: str | None) -> ExplanationCode:
