@@ -11,6 +11,7 @@ mod kept;
 mod limits;
 mod overloaded;
 mod placed;
+mod raced;
 mod repeated;
 mod resharded;
 mod scheduled;
@@ -94,7 +95,25 @@ impl Stage {
         sequence: Sequence,
         within: impl FnOnce(Core) -> Core,
     ) -> Self {
-        let handle: Box<dyn Store> = Box::new(store.reopen());
+        Self::over(
+            Box::new(store.reopen()),
+            store,
+            config,
+            now,
+            sequence,
+            within,
+        )
+    }
+
+    /// Over whatever store; `store` is opened again after a crash.
+    fn over(
+        handle: Box<dyn Store>,
+        store: &MemoryStore,
+        config: Config,
+        now: i64,
+        sequence: Sequence,
+        within: impl FnOnce(Core) -> Core,
+    ) -> Self {
         let registry = Arc::new(Registry::new());
         let residents = Arc::new(Residents::default());
         let sequence = Arc::new(sequence);
