@@ -489,7 +489,8 @@ class Instance(Generic[_R_co]):
         is neither.
 
         One whose body had raised (`body_failed`) makes new attempts of the steps whose failure that
-        was, or that caused it: their idempotency keys stay.
+        was, or that caused it: their idempotency keys stay. What a child that it called came to
+        stays what it is, and is told again: `restart(from_step="failed")` calls another one.
 
         Args:
             to_version: Of its workflow: the version that it has from now on, and is replayed as.
@@ -641,10 +642,10 @@ class Instance(Generic[_R_co]):
 
         Args:
             from_step: From where. None: from the start, with other idempotency keys, `uuid` and
-                `random`. A step of its history: what had begun before that is kept, and so are
-                keys. "failed": all is kept but the steps whose failures ended it, and those that
-                were cancelled for them, which run again under their keys; one that a bug of its
-                body ended, or somebody terminated, goes on where it was.
+                `random`. A step of its history, or what it waits for: what had begun before that is
+                kept, and so are keys. "failed": all is kept but the steps whose failures ended it,
+                and those that were cancelled for them, which run again under their keys; one that a
+                bug of its body ended, or somebody terminated, goes on where it was.
             dry_run: Change nothing, and return what would be kept.
             actor: Who does it, for the audit: 1 to 256 characters.
             note: What there is to say to it, for the audit: at most 4,096 characters.
