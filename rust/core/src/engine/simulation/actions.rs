@@ -69,6 +69,12 @@ const ACTIONS: &[Action] = &[
         When::Open,
         World::terminate_one,
     ),
+    row(
+        "somebody ends one that undoes what it did",
+        3,
+        When::Open,
+        World::undo_one,
+    ),
     row("somebody restarts one", 5, When::Open, World::restart_one),
     row("somebody deletes one", 2, When::Open, World::delete_one),
     row(

@@ -22,8 +22,10 @@ impl World {
         let Some(at) = some.or_else(|| self.some_instance(|_| true)) else {
             return false;
         };
-        let operations = self.truth.all[&at].history.iter();
-        let operations: Vec<_> = operations.map(|it| &it.record.operation).collect();
+        let it = &self.truth.all[&at];
+        let recorded = it.history.iter().map(|it| &it.record.operation);
+        let waits = it.waits.iter().map(|it| &it.operation);
+        let operations: Vec<_> = recorded.chain(waits).collect();
         let from = match self.dice.roll(4) {
             0 => From::Failed,
             1 => From::Start,

@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use super::facts::Truly;
 use super::truth::Truth;
-use crate::history::{Operation, Record, Stored};
+use crate::history::{Operation, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Seq};
 use crate::lifecycle::Status;
 use crate::store::Restart;
@@ -21,7 +21,10 @@ impl Truth {
     /// A new life begins: of the old one only what is recorded is there yet.
     pub(super) fn restart(&mut self, no: InstanceNo, to: &Restart) {
         self.number(to.incarnation);
-        let before = self.all[&no].clone();
+        let mut before = self.all[&no].clone();
+        // They were closed just now.
+        let closed = self.commit.closings.iter().filter(|it| it.0 == no);
+        before.waits = closed.map(|it| it.1.clone()).collect();
         // In a simulation every run has params, and nobody else gives any.
         let continues = to.params.is_some();
         if continues {
@@ -42,6 +45,8 @@ impl Truth {
             proof: None,
             reason: None,
             step: None,
+            ended_at: None,
+            undo: None,
             error: None,
             start_at: None,
             // It goes before those that are new.
@@ -69,7 +74,7 @@ impl Truth {
             let operation = record.operation.clone();
             if record.verdict.is_outcome() {
                 it.outcomes.insert(operation, (*seq, record.verdict));
-            } else {
+            } else if record.verdict != Verdict::Started {
                 it.attempts.insert(operation, record.attempt);
             }
         }

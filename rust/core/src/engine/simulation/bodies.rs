@@ -10,16 +10,13 @@ use rustc_hash::FxHashMap;
 use super::program::{kind_of, operation, Account, Act, For, Program};
 use super::renewing::run_of;
 use super::said::Asked;
+use super::undoing::Undoing;
 use super::world::World;
 use crate::history::{Kind, Operation, Record, Verdict};
 use crate::ids::{InstanceNo, Seq, WaitId};
 use crate::limits::FIRST_TICKET;
 use crate::note::{Note, Settled, Start};
 use crate::submission::{Body, Speech};
-
-/// What an attempt came to whose step was given up.
-const VALUE: &[u8] = b"\xa1\x65value\x41v";
-const ERROR: &[u8] = b"\xa1\x65error\x41e";
 
 /// The wait beside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +38,15 @@ pub(super) struct Strand {
     pub(super) side: Side,
     /// What it waits for: a wait or a ticket.
     pub(super) awaits: Option<u64>,
-    saved: bool,
+    pub(super) saved: bool,
 }
 
 /// A body in memory.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that vary independently of each other"
+)]
 pub(super) struct Running {
     pub(super) by: Body,
     pub(super) id: Rc<str>,
@@ -59,7 +60,7 @@ pub(super) struct Running {
     /// What was recorded when it started: a restart may keep what comes after what it erased.
     pub(super) past: Rc<Past>,
     /// The events that its waits took since: where that is recorded, and what they said.
-    took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
+    pub(super) took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
     /// Waits that it opened and that nobody looks at again.
     pub(super) left: Vec<(WaitId, Operation)>,
     /// Which run of its instance it is.
@@ -70,6 +71,10 @@ pub(super) struct Running {
     pub(super) hushed: bool,
     /// It is to pause.
     pub(super) pauses: bool,
+    /// It is to end what runs of it, and to leave: its instance undoes its steps.
+    pub(super) to_undo: bool,
+    /// It undoes them.
+    pub(super) undoing: Option<Undoing>,
 }
 
 impl Running {
@@ -88,6 +93,9 @@ impl Running {
     /// Whether every open operation is a wait, and there is one; of a body that is to go on as new
     /// while others of its branches wait, no.
     fn only_waits(&self) -> bool {
+        if self.is_undoing() {
+            return false; // what it waited for is closed, and between attempts it keeps its slot
+        }
         let awaits = |it: &usize| self.strands[*it].awaits;
         let open: Vec<_> = (0..self.strands.len())
             .filter(|it| self.act(*it).is_some())
@@ -110,7 +118,7 @@ impl Running {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     pub(super) outcomes: FxHashMap<Operation, Seq>,
-    took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
+    pub(super) took: FxHashMap<Operation, (Seq, Box<[u8]>)>,
     attempts: FxHashMap<Operation, (u32, bool)>,
     pub(super) open: FxHashMap<Operation, WaitId>,
 }
@@ -136,6 +144,11 @@ impl Past {
             past.open.insert(wait.operation.clone(), wait.id);
         }
         past
+    }
+
+    /// Whether an attempt of a step is recorded.
+    pub(super) fn has_tried(&self, step: &Operation) -> bool {
+        self.attempts.contains_key(step) || self.outcomes.contains_key(step)
     }
 
     /// Returns a strand that has come to this act.
@@ -197,7 +210,11 @@ impl World {
             no: start.no,
             incarnation: start.incarnation,
         };
-        let strands = 0..program.strands.len();
+        let undoing = Undoing::of(start);
+        let strands = match undoing {
+            Some(_) => 0..0,
+            None => 0..program.strands.len(),
+        };
         let strands = strands.map(|it| self.replay(by, &program.strands[it], it, 0, &past));
         let strands: Vec<_> = strands.collect();
         let body = Running {
@@ -208,16 +225,21 @@ impl World {
             strands,
             seq: start.records.last().map_or(0, |it| it.seq),
             turns: start.records.len() as u64,
-            past,
+            past: Rc::clone(&past),
             took: FxHashMap::default(),
             left: Vec::new(),
             run: run_of(start),
             over: false,
             hushed: false,
             pauses: false,
+            to_undo: false,
+            undoing,
         };
+        let undoes = body.undoing.is_some();
         self.life.bodies.insert(start.no, body);
-        if start.interrupted {
+        if undoes {
+            self.take_up_undoing(start.no, &past, start.interrupted);
+        } else if start.interrupted {
             self.cut_short(start.no);
         }
     }
@@ -273,7 +295,7 @@ impl World {
     }
 
     /// A body goes past an outcome.
-    fn tell(&mut self, by: Body, of: Operation) {
+    pub(super) fn tell(&mut self, by: Body, of: Operation) {
         let told = &mut self.truth.said.told;
         told.entry((by.no, by.incarnation)).or_default().insert(of);
     }
@@ -349,6 +371,12 @@ impl World {
                     body.pauses = is_on;
                 }
             }
+            Note::Undo { no, incarnation } => {
+                if let Some(body) = self.life.bodies.get_mut(&no).filter(|it| !it.over) {
+                    assert_eq!(body.by.incarnation, incarnation, "D6: {body:?}");
+                    body.to_undo = true;
+                }
+            }
             Note::Unwind { no, incarnation } => {
                 if let Some(body) = self.life.bodies.remove(&no) {
                     // One that had ended left by itself.
@@ -393,6 +421,9 @@ impl World {
         if body.over {
             return;
         }
+        if body.undoing.is_some() {
+            return self.undo_goes_on(it.no, it.number);
+        }
         let mut beside = None;
         for (number, strand) in body.strands.iter_mut().enumerate() {
             if strand.side == Side::Open(it.number) {
@@ -434,6 +465,9 @@ impl World {
         let Some(body) = self.life.bodies.get_mut(&no) else {
             return;
         };
+        if body.undoing.is_some() {
+            return self.undo_goes_on(no, number);
+        }
         let awaits = |it: &Strand| it.awaits == Some(number);
         let Some(strand) = body.strands.iter().position(awaits) else {
             return;
@@ -492,6 +526,12 @@ impl World {
         let Some(body) = self.life.bodies.get(&no).filter(|it| !it.over) else {
             return false;
         };
+        if body.undoing.is_some() {
+            return self.undo(no);
+        }
+        if body.to_undo {
+            return self.leave_to_undo(no);
+        }
         if body.pauses {
             return self.pause(no);
         }
@@ -508,7 +548,7 @@ impl World {
         self.act(no, strand)
     }
 
-    fn strand(&mut self, no: InstanceNo, strand: usize) -> &mut Strand {
+    pub(super) fn strand(&mut self, no: InstanceNo, strand: usize) -> &mut Strand {
         let body = self.life.bodies.get_mut(&no).expect("it is there");
         &mut body.strands[strand]
     }
@@ -553,58 +593,5 @@ impl World {
         let acted = number.is_some();
         self.strand(no, strand).awaits = number;
         acted
-    }
-
-    fn save(&mut self, no: InstanceNo, strand: usize) {
-        let by = self.life.bodies[&no].by;
-        let record = self.record(no, strand, Verdict::Saved);
-        let ticket = self.ticket();
-        self.submit(by.says(Speech::Report(b"half".as_slice().into())));
-        self.submit(by.says(Speech::Record(ticket, record)));
-        self.strand(no, strand).saved = true;
-    }
-
-    fn succeed(&mut self, no: InstanceNo, strand: usize) -> u64 {
-        let by = self.life.bodies[&no].by;
-        let mut record = self.record(no, strand, Verdict::Done);
-        let act = self.life.bodies[&no].act(strand);
-        if act == Some(Act::Step) && self.dice.once_in(6) {
-            // It was given up, and this is what became of its attempt.
-            let payload = self.dice.pick(&[Some(VALUE), Some(ERROR), None]);
-            record.verdict = Verdict::Abandoned;
-            record.payload = payload.map(Into::into);
-        }
-        let ticket = self.ticket();
-        self.submit(by.says(Speech::Record(ticket, record)));
-        ticket
-    }
-
-    /// Answers an event, or, if the wait for it ran out, says so of none.
-    fn answer(&mut self, no: InstanceNo, strand: usize, of: usize) -> u64 {
-        let mut record = self.record(no, strand, Verdict::Done);
-        let body = &self.life.bodies[&no];
-        let act = body.program.strands[strand][of];
-        let waited = main_operation(act, strand, of);
-        let taken = body
-            .took
-            .get(&waited)
-            .or_else(|| body.past.took.get(&waited));
-        let (place, said) = taken.cloned().unwrap_or_default();
-        let by = body.by;
-        let ticket = self.ticket();
-        // No two answers are alike.
-        let answer = [&*said, &ticket.to_le_bytes()].concat();
-        (record.attempt, record.payload) = (0, Some(answer.into()));
-        self.submit(by.says(Speech::Answer(ticket, place, Box::new(record))));
-        ticket
-    }
-
-    fn fail(&mut self, no: InstanceNo, strand: usize) -> u64 {
-        let by = self.life.bodies[&no].by;
-        let mut record = self.record(no, strand, Verdict::AttemptFailed);
-        record.moment = Some(self.now + self.dice.roll(6) as i64);
-        let number = self.life.sequence.draw();
-        self.submit(by.says(Speech::Retry(number, Box::new(record))));
-        number
     }
 }

@@ -9,7 +9,9 @@ use super::said::Stamp;
 use crate::history::{Operation, Stored, Verdict};
 use crate::ids::{EventId, Incarnation, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
+use crate::retention::Keep;
 use crate::store::{Ended, Failed};
+use crate::undo::Undo;
 use crate::wait::{Event, Wait};
 
 /// Where in a workflow's order an entry stands (C4): did not run when the engine stopped, lower
@@ -79,6 +81,11 @@ pub(super) struct Truly {
     pub(super) attempts: FxHashMap<Operation, u32>,
     /// Which child each call that has its outcome made.
     pub(super) fruits: FxHashMap<Operation, InstanceNo>,
+    /// When it ended, and how long it is to be kept after that, if it was created so.
+    pub(super) ended_at: Option<Micros>,
+    pub(super) keep: Option<Keep>,
+    /// How far the undoing of its steps is (L8).
+    pub(super) undo: Option<Undo>,
     /// The error with which it ended or is blocked.
     pub(super) error: Option<Box<[u8]>>,
     /// It began anew, or its id was another's before, or its parent's did: what was decided for it
@@ -145,17 +152,23 @@ pub(super) struct Commit {
     pub(super) touched: Vec<InstanceNo>,
     /// Those that began anew, as they were before.
     pub(super) anew: Vec<Truly>,
+    /// Those that undid, or were to, when something was decided of them.
+    pub(super) undid: Vec<InstanceNo>,
     /// Those among them that did so by themselves, with other params.
     pub(super) continued: Vec<InstanceNo>,
     /// Those that were deleted, as they were before.
     pub(super) gone: Vec<Truly>,
     pub(super) created: Vec<InstanceNo>,
+    /// Those that had ended before it beyond the number that is kept.
+    pub(super) surplus: FxHashSet<InstanceNo>,
     /// What waits for children came to: of which child, how, in which word.
     pub(super) ends: Vec<(InstanceNo, Verdict, Option<Box<str>>)>,
     /// Tickets of what the audit tells of it.
     pub(super) audited: Vec<u64>,
     /// Children whose parent stopped waiting for them.
     pub(super) orphans: Vec<InstanceNo>,
+    /// The waits that it closed.
+    pub(super) closings: Vec<(InstanceNo, Wait)>,
     /// The wait that the last operation closed.
     pub(super) closed: Option<(InstanceNo, Wait)>,
     /// The event that the last operations took out.

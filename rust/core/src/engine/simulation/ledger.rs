@@ -11,6 +11,7 @@ use crate::history::{Kind, Record, Stored, Verdict};
 use crate::ids::{EventId, InstanceNo, Key, Micros, Seq};
 use crate::lifecycle::Status;
 use crate::store::{NewInstance, Outcome, Transition};
+use crate::undo::Undo;
 use crate::wait::{Event, Source, Wait};
 
 impl Truth {
@@ -71,6 +72,9 @@ impl Truth {
             outcomes: FxHashMap::default(),
             attempts: FxHashMap::default(),
             fruits: FxHashMap::default(),
+            ended_at: None,
+            keep: new.keep,
+            undo: None,
             error: None,
             anew: bereft,
             bereft,
@@ -100,6 +104,7 @@ impl Truth {
         self.last_seq += 1;
         let taken = self.commit.taken.take();
         let closed = self.commit.closed.take();
+        let closed = closed.filter(|it| it.1.operation == record.operation);
         if record.verdict == Verdict::Restarted {
             self.rewind(no, record);
             return Outcome::Done(self.last_seq);
@@ -124,7 +129,7 @@ impl Truth {
             }
             let outcome = (self.last_seq, record.verdict);
             it.outcomes.insert(record.operation.clone(), outcome);
-        } else {
+        } else if record.verdict != Verdict::Started {
             it.attempts.insert(record.operation.clone(), record.attempt);
         }
         if let Some(event) = record.taken() {
@@ -170,6 +175,7 @@ impl Truth {
             if let (Source::Child(child), Kind::Call) = (&wait.source, wait.operation.kind) {
                 self.commit.orphans.push(*child);
             }
+            self.commit.closings.push((no, wait.clone()));
             self.commit.closed = Some((no, wait));
             self.commit.touched.push(no);
         }
@@ -224,6 +230,13 @@ impl Truth {
     pub(super) fn change(&mut self, no: InstanceNo, to: &Transition) {
         let it = self.all.get_mut(&no).expect("a rule saw it");
         let (account, from) = (it.account, it.status);
+        let undoes = it.undo.is_none() && to.undo == Some(Undo::Running);
+        if it.undo == Some(Undo::Running) {
+            self.commit.undid.push(no);
+        }
+        it.undo = to.undo;
+        // What may have been cut short of it counts when it starts: it is replayed.
+        it.cut |= undoes && to.marked && to.status == Status::Queued;
         // Its body left before it had taken up that a crash interrupted it.
         let can_run = |it| matches!(it, Status::Running | Status::WaitingForPause);
         let returns = can_run(from) && !can_run(to.status) && to.marked;
@@ -239,6 +252,7 @@ impl Truth {
                 self.said.until.extend(until.map(|it| (wait.id, it)));
             }
         }
+        it.ended_at = to.status.is_final().then_some(now);
         (it.status, it.marked, it.recoveries) = (to.status, to.marked, to.recoveries);
         if (to.recoveries == 0 && !returns) || to.status.is_final() {
             if let Some(at) = it.proof.take() {
@@ -263,6 +277,9 @@ impl Truth {
             Status::WaitingForPause => {}
             Status::Queued => {
                 self.release(no);
+                if undoes {
+                    self.unqueue(no); // it stands in line anew
+                }
                 self.queue(no);
                 self.hold_back(no, to.reason.as_deref() == Some(HELD_BACK));
             }

@@ -8,6 +8,7 @@ use super::world::World;
 use crate::audit::By;
 use crate::bulk::Bulk;
 use crate::ids::InstanceNo;
+use crate::rewind::From;
 use crate::submission::{Command, Part, Submission, Verb, OVERHEARD};
 
 impl World {
@@ -17,10 +18,16 @@ impl World {
         let operation = self.dice.pick(&[
             "pause",
             "pause",
+            "pause",
+            "resume",
             "resume",
             "resume",
             "retry_now",
+            "retry_now",
             "terminate",
+            "terminate",
+            "restart",
+            "delete",
         ]);
         self.submit(Command::BeginBulk(
             ticket,
@@ -56,7 +63,12 @@ impl World {
             let verb = match &*bulk.operation {
                 "pause" => Verb::Pause,
                 "resume" => Verb::Resume,
+                // As whoever began it wants it for all of them.
+                "terminate" if bulk.number.is_multiple_of(2) => Verb::Undo("many".into()),
                 "terminate" => Verb::Terminate("many".into()),
+                "restart" if bulk.number.is_multiple_of(2) => Verb::Restart(From::Start),
+                "restart" => Verb::Restart(From::Failed),
+                "delete" => Verb::Delete,
                 _ => Verb::RetryNow,
             };
             keys.push((it.key.0, verb.clone()));

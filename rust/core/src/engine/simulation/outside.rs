@@ -275,14 +275,15 @@ impl World {
         self.submit(command);
     }
 
-    fn item(&self, newcomer: &Newcomer, ticket: u64, params: &[u8]) -> NewItem {
+    fn item(&mut self, newcomer: &Newcomer, ticket: u64, params: &[u8]) -> NewItem {
+        let keep = self.truth.plan.keep(&mut self.dice);
         NewItem {
             id: Some(newcomer.id.as_str().into()),
             params: Some(params.into()),
             priority: newcomer.priority,
             start_at: newcomer.delay.map(|it| self.now + it),
             attributes: Some(ticket.to_le_bytes().into()),
-            keep: None,
+            keep,
             schedule: None,
         }
     }

@@ -6,6 +6,7 @@
 use super::dice::Dice;
 use super::program::{namespace, workflow, Account, NAMESPACES, WORKFLOWS};
 use crate::ids::Micros;
+use crate::retention::{Keep, Retention};
 
 /// Limits that a simulation sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,21 @@ pub(super) enum Change {
     Base(usize, Layer),
 }
 
+fn keep(dice: &mut Dice) -> Keep {
+    let mut time = || dice.once_in(2).then(|| dice.roll(120) as Micros);
+    Keep {
+        success: time(),
+        error: time(),
+    }
+}
+
+fn retention(dice: &mut Dice) -> Retention {
+    Retention {
+        keep: keep(dice),
+        count: dice.once_in(3).then(|| dice.roll(4)),
+    }
+}
+
 /// The limits of one simulation.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -71,6 +87,8 @@ pub(super) struct Plan {
     pub(super) slots: u32,
     /// How long an engine has to outlive an outcome for the count of unclean stops to fall.
     pub(super) proof: Micros,
+    /// How long instances of each workflow are kept, by its code; `None`: nothing ever goes.
+    retention: Option<[Retention; WORKFLOWS.len()]>,
     base: [Layer; NAMESPACES.len()],
     live: [Layer; NAMESPACES.len()],
     code: [Layer; WORKFLOWS.len()],
@@ -95,6 +113,9 @@ impl Plan {
         Self {
             slots: 1 + dice.roll(5) as u32,
             proof: 1 + dice.roll(60) as Micros,
+            retention: dice
+                .once_in(3)
+                .then(|| std::array::from_fn(|_| retention(dice))),
             base: [base, Layer::default()],
             live: Default::default(),
             code,
@@ -146,6 +167,18 @@ impl Plan {
         for (limit, value) in changes {
             layer[*limit as usize] = *value;
         }
+    }
+
+    /// How long instances of a workflow are kept that were created without a word about it.
+    pub(super) fn retention(&self, workflow: usize) -> Retention {
+        self.retention
+            .map_or_else(Retention::default, |it| it[workflow])
+    }
+
+    /// For how long an instance is to be kept that is created now, if that is said.
+    pub(super) fn keep(&self, dice: &mut Dice) -> Option<Keep> {
+        let says = self.retention.is_some() && dice.once_in(6);
+        says.then(|| keep(dice))
     }
 
     /// What the namespace of the engine was opened with.

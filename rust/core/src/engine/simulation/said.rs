@@ -12,6 +12,7 @@ use crate::ids::{Incarnation, InstanceNo, Key, Micros, WaitId};
 use crate::lifecycle::Status;
 use crate::rewind::From;
 use crate::submission::{Body, Code, Command, Name, NewItem, Speech, Submission, Verb};
+use crate::undo::Undo;
 use crate::wait::{stored_approval, Source, Wait};
 
 /// The payload of an event: which event it is, and which submission of it.
@@ -64,6 +65,8 @@ pub(super) enum Asked {
     Pause(u128),
     /// That an instance, by key, is ended.
     Terminate(u128),
+    /// That an instance, by key, is ended when it has undone what it did.
+    Undo(u128),
     /// That an instance, by key, begins anew from there.
     Restart(u128, From),
     /// That an instance, by key, is deleted.
@@ -101,6 +104,10 @@ pub(super) struct Said {
     pub(super) quiet: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they ended, and how.
     pub(super) finished: FxHashSet<(InstanceNo, Incarnation, Status)>,
+    /// Bodies that failed, and whose instances undo their steps.
+    pub(super) failed: FxHashSet<(InstanceNo, Incarnation)>,
+    /// Bodies that said how far they undid them.
+    pub(super) had_undone: FxHashMap<(InstanceNo, Incarnation), Undo>,
     /// Bodies that said that they go on as new.
     pub(super) continued: FxHashSet<(InstanceNo, Incarnation)>,
     /// Bodies that said that they cannot go on.
@@ -122,6 +129,8 @@ pub(super) struct Said {
     /// Those that somebody asked to restart, and to delete, by key.
     pub(super) restarted: FxHashSet<u128>,
     pub(super) deleted: FxHashSet<u128>,
+    /// From where instances begin anew that are restarted with others, by key.
+    pub(super) begun_with_many: FxHashMap<u128, From>,
     /// Which operations an error says were at fault.
     pub(super) faults: FxHashMap<Box<[u8]>, Vec<Operation>>,
     /// Those whose retry delays somebody asked to end, by key.
@@ -156,6 +165,16 @@ impl Said {
             Submission::Said(by, Speech::Finish(status, ..)) => {
                 self.finished.insert((by.no, by.incarnation, *status));
             }
+            Submission::Said(by, Speech::Undoes(error)) => {
+                self.replayed.insert((by.no, by.incarnation));
+                if error.is_some() {
+                    self.failed.insert((by.no, by.incarnation));
+                }
+            }
+            Submission::Said(by, Speech::Undone(how, status, _)) => {
+                self.finished.insert((by.no, by.incarnation, *status));
+                self.had_undone.insert((by.no, by.incarnation), *how);
+            }
             Submission::Said(by, Speech::Continue(_)) => {
                 self.continued.insert((by.no, by.incarnation));
             }
@@ -184,6 +203,9 @@ impl Said {
     /// Notes what is done to many, by key.
     pub(super) fn done_to_many(&mut self, some: Vec<(u128, Verb)>) {
         for (key, verb) in some {
+            if let Verb::Restart(from) = &verb {
+                self.begun_with_many.insert(key, from.clone());
+            }
             self.deed(key, &verb);
         }
     }
@@ -245,12 +267,12 @@ impl Said {
             Submission::Outside(Command::Act(ticket, deed)) => match &deed.verb {
                 Verb::Pause => (ticket, Asked::Pause(key(&deed.to))),
                 Verb::Terminate(_) => (ticket, Asked::Terminate(key(&deed.to))),
+                Verb::Undo(_) => (ticket, Asked::Undo(key(&deed.to))),
                 Verb::Restart(from) => (ticket, Asked::Restart(key(&deed.to), from.clone())),
                 Verb::Delete => (ticket, Asked::Delete(key(&deed.to))),
                 Verb::Resume
                 | Verb::ResumeAs(_)
                 | Verb::RetryNow
-                | Verb::Undo(_)
                 | Verb::SetPriority(_)
                 | Verb::Resolve(_)
                 | Verb::StartNow => (ticket, Asked::Act),
@@ -290,6 +312,8 @@ impl Said {
         self.taken_up.clear();
         self.quiet.clear();
         self.finished.clear();
+        self.failed.clear();
+        self.had_undone.clear();
         self.continued.clear();
         self.blocked.clear();
         self.replayed.clear();
@@ -301,6 +325,7 @@ impl Said {
         self.undone.clear();
         self.restarted.clear();
         self.deleted.clear();
+        self.begun_with_many.clear();
         self.hastened.clear();
         self.resolved.clear();
     }

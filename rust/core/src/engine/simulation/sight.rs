@@ -122,8 +122,9 @@ impl Sight<'_> {
         workflow.map_or(0, |it| self.core.admission.queued(it))
     }
 
+    /// What has ended goes some at a time, and waits for its turn.
     pub(super) fn next_timer(&self) -> Option<Micros> {
-        self.core.next_timer()
+        self.core.timers.next()
     }
 
     /// Returns how many timers of waits and of `start_at` are set.

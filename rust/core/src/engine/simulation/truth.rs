@@ -343,9 +343,32 @@ impl Truth {
         self.commit.layouts.push(self.layout);
         self.commit.least_queue = std::array::from_fn(|it| self.plan.queue_of(it));
         self.commit.wanted = std::array::from_fn(|it| self.waits(it));
+        self.commit.surplus = (0..ACCOUNTS).flat_map(|it| self.surplus(it)).collect();
         for (peak, crowd) in self.commit.peak.iter_mut().zip(&self.crowds) {
             *peak = crowd.queued;
         }
+    }
+
+    /// Returns those of a workflow that have ended beyond the number that is kept of it: those that
+    /// ended first, but for those with a time of their own, which count (L9).
+    pub(super) fn surplus(&self, account: Account) -> Vec<InstanceNo> {
+        let Some(most) = self.plan.retention(workflow(account)).count else {
+            return Vec::new();
+        };
+        let ended = self.all.values().filter(|it| it.account == account);
+        let ended: Vec<_> = ended.filter(|it| it.ended_at.is_some()).collect();
+        let many = ended.len().saturating_sub(most as usize);
+        let plain = ended.iter().filter(|it| it.keep.is_none());
+        let mut plain: Vec<_> = plain.map(|it| (it.ended_at, it.no)).collect();
+        plain.sort_unstable();
+        plain.into_iter().take(many).map(|it| it.1).collect()
+    }
+
+    /// When the time of an instance is over that has ended, if it ever is (L9).
+    pub(super) fn kept_until(&self, it: &Truly) -> Option<Micros> {
+        let of_code = self.plan.retention(workflow(it.account)).keep;
+        let keeps = it.keep.unwrap_or(of_code).of(it.status);
+        Some(it.ended_at?.saturating_add(keeps?))
     }
 
     /// Whether an operation is about an instance whose creation was refused just before: the

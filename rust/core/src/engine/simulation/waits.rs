@@ -195,7 +195,13 @@ impl World {
             self.submit(by.says(Speech::Continue(Box::new(how))));
             return;
         }
-        let status = if body.program.fails {
+        let (fails, undoes) = (body.program.fails, body.program.can_undo());
+        if fails && undoes {
+            let error = self.error(no);
+            self.submit(by.says(Speech::Undoes(Some(error))));
+            return;
+        }
+        let status = if fails {
             Status::Errored
         } else {
             Status::Complete

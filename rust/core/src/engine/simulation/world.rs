@@ -14,6 +14,7 @@ use super::dice::Dice;
 use super::loader::Loading;
 use super::outside::Outside;
 use super::plan::Plan;
+use super::rules;
 use super::truth::Truth;
 use super::waits::FOR_EVER;
 use super::writer::{boot, Stage};
@@ -181,7 +182,21 @@ impl World {
         }
         self.trace(|_| "from now on nothing fails".into());
         self.finish();
+        self.let_time_pass();
         self.judge_the_end();
+    }
+
+    /// Whatever has ended goes whose time comes (L9).
+    fn let_time_pass(&mut self) {
+        for _ in 0..1_000 {
+            let Some(next) = self.life.core.next_timer() else {
+                return;
+            };
+            self.now = self.now.max(next);
+            self.batch(64);
+            self.poll();
+        }
+        panic!("L9: something is always to go");
     }
 
     fn finish(&mut self) {
@@ -292,6 +307,9 @@ impl World {
         for note in notes {
             self.trace(|_| format!("hears {note:?}"));
             self.hear(note);
+        }
+        if matches!(self.life.stage, Stage::Idle) {
+            rules::heard(&self.truth, self.life.bodies.values().filter(|it| !it.over));
         }
         some
     }

@@ -120,6 +120,9 @@ pub(super) fn boot(
         store: handle,
     };
     let with_code = (0..WORKFLOWS.len()).filter(|it| Some(*it) != missing);
+    let retentions = with_code
+        .clone()
+        .map(|it| (WORKFLOWS[it].into(), plan.retention(it)));
     let limits = (0..WORKFLOWS.len()).map(|it| (WORKFLOWS[it].into(), layer(plan.code(it))));
     let config = Config {
         workflows: with_code
@@ -130,7 +133,7 @@ pub(super) fn boot(
         namespace: NAMESPACES[0].into(),
         limits: layer(plan.base()),
         workflow_limits: limits.collect(),
-        retentions: vec![],
+        retentions: retentions.collect(),
         formerly: vec![],
     };
     let mut core = Core::new(

@@ -2,12 +2,13 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{holds, Verdict};
+use super::{holds, kept, Verdict};
 use crate::codes::TERMINATED;
 use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::program::workflow;
 use crate::engine::simulation::said::Asked;
 use crate::engine::simulation::truth::Truth;
+use crate::engine::simulation::undoing::{is_intent, undo_of};
 use crate::history::{Kind, Operation, Record, Stored, Verdict as Said};
 use crate::ids::Seq;
 use crate::lifecycle::Status;
@@ -39,7 +40,8 @@ pub(super) fn asked_for(truth: &Truth, op: &Op) -> Verdict {
             let asked = truth.said.deleted.contains(&it.key.0);
             let parent = it.parent.filter(|_| it.called && is_own(&it.id));
             let erased = parent.is_some_and(|it| truth.commit.anew.iter().any(|of| of.no == it));
-            holds!(asked || erased, "nobody asked for this: {it:?}");
+            let over = kept::is_over(truth, it);
+            holds!(asked || erased || over, "nobody asked for this: {it:?}");
         }
         _ => {}
     }
@@ -79,8 +81,9 @@ pub(super) fn nobody_waits(truth: &Truth, op: &Op) -> Verdict {
 /// How a child ends is what whoever waits is told; one that was deleted was terminated.
 pub(super) fn ends_are_told(truth: &Truth) -> Verdict {
     for (child, verdict, word) in &truth.commit.ends {
-        // What it was before this commit let it begin anew, or what it is.
-        let before = truth.commit.anew.iter().filter(|it| it.no == *child);
+        // What it was before this commit let it begin anew or go, or what it is.
+        let before = truth.commit.anew.iter().chain(&truth.commit.gone);
+        let before = before.filter(|it| it.no == *child);
         let is = before.map(|it| it.status);
         let is: Vec<_> = is.chain(truth.all.get(child).map(|it| it.status)).collect();
         let word = word.as_deref();
@@ -100,16 +103,23 @@ pub(super) fn ends_are_told(truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// When an operation began: by turn if that is known of both, else by the clock; in one turn, or at
-/// one time, the identity says (I4).
-fn began_before(history: &[Stored], one: &Operation, other: &Operation) -> bool {
+/// Which of two operations of an instance began first: by turn if that is known of both, else by the
+/// clock; in one turn, or at one time, the identity says (I4).
+fn began_before(it: &Truly, one: &Operation, other: &Operation) -> bool {
     let began = |of: &Operation| {
-        let of: Vec<_> = history
-            .iter()
-            .filter(|it| it.record.operation == *of)
-            .collect();
-        let turn = of.iter().find_map(|it| it.record.begun);
-        (turn, of[0].record.started_at)
+        let records = it.history.iter().map(|it| &it.record);
+        let of_records = records.filter(|it| it.operation == *of);
+        let of_records = of_records.map(|it| (it.begun, it.started_at));
+        let waits = it.waits.iter().filter(|it| it.operation == *of);
+        let of_waits = waits.map(|it| (it.begun, it.opened_at));
+        let of_records: Vec<_> = of_records.collect();
+        // Of an open wait nothing else says it.
+        let of: Vec<_> = if of_records.is_empty() {
+            of_waits.collect()
+        } else {
+            of_records
+        };
+        (of.iter().find_map(|it| it.0), of[0].1)
     };
     let ((turn, at), (than, since)) = (began(one), began(other));
     let time = match (turn, than) {
@@ -120,6 +130,20 @@ fn began_before(history: &[Stored], one: &Operation, other: &Operation) -> bool 
     time.then(identity(one).cmp(&identity(other))).is_lt()
 }
 
+/// The step that began first of those whose undo began (L8).
+fn first_undone(it: &Truly) -> Option<&Operation> {
+    let has = |of: &Operation| it.history.iter().any(|it| it.record.operation == *of);
+    let steps = it.history.iter().map(|it| &it.record.operation);
+    let undone = steps.filter(|it| it.kind == Kind::Do && has(&undo_of(it)));
+    undone.reduce(|one, other| {
+        if began_before(it, other, one) {
+            other
+        } else {
+            one
+        }
+    })
+}
+
 /// What is to be left of a history: places that are kept, and what was given up and succeeded.
 fn left(truth: &Truth, before: &Truly, from: &From) -> Option<(Vec<Seq>, Vec<Record>)> {
     let none = Vec::new();
@@ -128,16 +152,25 @@ fn left(truth: &Truth, before: &Truly, from: &From) -> Option<(Vec<Seq>, Vec<Rec
         .as_ref()
         .and_then(|it| truth.said.faults.get(it));
     let faults = faults.unwrap_or(&none);
+    let undone = first_undone(before);
     let stays = |it: &Record| match from {
         _ if it.begins_run() => true,
+        _ if it.operation.kind == Kind::Undo => false,
         From::Start => false,
         From::Operation(of) if of.kind == Kind::Continue => false,
-        From::Operation(of) => began_before(&before.history, &it.operation, of),
-        From::Failed => !faults.contains(&it.operation),
+        From::Operation(of) => began_before(before, &it.operation, of),
+        From::Failed => match undone {
+            Some(first) => began_before(before, &it.operation, first),
+            None => !faults.contains(&it.operation),
+        },
     };
     let possible = match from {
         From::Start => true,
-        From::Operation(of) => before.history.iter().any(|it| it.record.operation == **of),
+        From::Operation(of) => {
+            let recorded = before.history.iter().any(|it| it.record.operation == **of);
+            recorded || before.waits.iter().any(|it| it.operation == **of)
+        }
+        From::Failed if undone.is_some() => true,
         From::Failed => match before.status {
             Status::Errored | Status::Terminated => true,
             status => status == Status::Blocked && !faults.is_empty(),
@@ -163,15 +196,15 @@ fn left(truth: &Truth, before: &Truly, from: &From) -> Option<(Vec<Seq>, Vec<Rec
     Some((kept.iter().map(|it| it.seq).collect(), redeemed))
 }
 
-/// Who asked for a restart that this commit made, by the audit.
+/// Who asked for a restart that this commit made, by the audit, which tells of many only once.
 fn wanted<'a>(truth: &'a Truth, of: &Truly) -> Option<&'a From> {
-    let tickets = truth.commit.audited.iter();
-    tickets
-        .rev()
-        .find_map(|it| match truth.said.tickets.get(it) {
-            Some(Asked::Restart(key, from)) if *key == of.key.0 => Some(from),
-            _ => None,
-        })
+    let tickets = truth.commit.audited.iter().rev();
+    let mut alone = tickets.filter_map(|it| match truth.said.tickets.get(it) {
+        Some(Asked::Restart(key, from)) if *key == of.key.0 => Some(from),
+        _ => None,
+    });
+    let with_many = || truth.said.begun_with_many.get(&of.key.0);
+    alone.next().or_else(with_many)
 }
 
 /// One that goes on as new has nothing of its history but which run it is.
@@ -180,7 +213,9 @@ fn renewed(before: &Truly, it: &Truly) -> Verdict {
         let first = it.history.first().filter(|it| it.record.begins_run());
         first.map_or(1, |it| it.record.operation.count)
     };
-    let right = it.history.len() == 1 && run(it) == run(before) + 1;
+    // Somebody may want it to undo that in the same commit.
+    let kept = it.history.iter().filter(|it| !is_intent(&it.record));
+    let right = kept.count() == 1 && run(it) == run(before) + 1;
     holds!(right, "that is no new run: {it:?}, it was {before:?}");
     Ok(())
 }
@@ -206,7 +241,8 @@ pub(super) fn rewound(truth: &Truth) -> Verdict {
             "{kept:?} is kept from {from:?} on, not {found:?}: {before:?}"
         );
         let more = it.history[kept.len()..].iter().map(|it| &it.record);
-        let more: Vec<_> = more.collect();
+        // Somebody may want it to undo that in the same commit.
+        let more: Vec<_> = more.filter(|it| !is_intent(it)).collect();
         let right = more == redeemed.iter().collect::<Vec<_>>();
         holds!(right, "{redeemed:?} is redeemed, not {more:?}: {before:?}");
     }
@@ -260,7 +296,14 @@ pub(super) fn no_child_of_erased(truth: &Truth) -> Verdict {
             let continued = truth.commit.continued.contains(&parent.no);
             let again = |it: &Truly| it.no == child.no && it.status.is_final();
             let ended = child.status.is_final() || truth.commit.anew.iter().any(again);
-            let right = ended && (continued || !is_own(&child.id));
+            // One that somebody began anew after its parent was told its end is nobody's part.
+            let mut waits = before.waits.iter();
+            let awaited = waits.any(|it| it.source == Source::Child(child.no));
+            let right = if continued {
+                ended || !awaited
+            } else {
+                ended && !is_own(&child.id)
+            };
             holds!(right, "nothing of {parent:?} called it: {child:?}");
         }
         for child in &kept {
@@ -299,6 +342,11 @@ pub(super) fn answered(truth: &Truth, note: &Note) -> Verdict {
             let same = |it: &Truly| !commit.touched.contains(&it.no);
             let has = here.is_some_and(|it| same(it) && left(truth, it, from).is_some());
             matches!(from, From::Operation(_)) && !has
+        }
+        // L8: what undoes does that to its end.
+        ("state", Some(_), _) => {
+            let undid = here.is_some_and(|it| it.undo.is_some() || commit.undid.contains(&it.no));
+            undid || commit.gone.iter().any(|it| is(it) && it.undo.is_some())
         }
         ("nothing_failed", Some(From::Failed), Data::State(status)) => {
             !matches!(status, Status::Errored | Status::Terminated)

@@ -3,6 +3,7 @@
 use super::{holds, Verdict};
 use crate::engine::simulation::facts::Layout;
 use crate::engine::simulation::truth::Truth;
+use crate::engine::simulation::undoing::is_intent;
 use crate::engine::simulation::FORGED;
 use crate::history::{Kind, Record, Verdict as Said};
 use crate::ids::{InstanceNo, Key};
@@ -86,11 +87,15 @@ pub(super) fn owned(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
-/// Whether somebody set this outcome, which nobody but a body says otherwise.
+/// Whether somebody set this outcome, or wants the instance to undo what it did: nobody but a body
+/// says anything else.
 fn is_set_by_hand(truth: &Truth, op: &Op) -> bool {
     let Op::Append(no, _, record) = op else {
         return false;
     };
+    if is_intent(record) {
+        return truth.all[no].undo.is_none();
+    }
     let of = (truth.all[no].key.0, record.operation.clone());
     record.verdict == Said::Done && truth.said.resolved.contains(&of)
 }

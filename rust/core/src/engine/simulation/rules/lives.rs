@@ -1,8 +1,9 @@
 //! The life of an instance: the table of the lifecycle, C5, C6, and the rules about marks,
 //! unclean stops and children.
 
-use super::{holds, Verdict};
+use super::{holds, undoing, Verdict};
 use crate::codes::{MISSING_CODE, RECOVERIES};
+use crate::engine::simulation::bodies::Running;
 use crate::engine::simulation::facts::Truly;
 use crate::engine::simulation::program::{account, workflow, VERSIONS};
 use crate::engine::simulation::truth::Truth;
@@ -10,6 +11,7 @@ use crate::history::Kind;
 use crate::ids::InstanceNo;
 use crate::lifecycle::Status;
 use crate::store::{Op, Transition};
+use crate::undo::Undo;
 use crate::wait::Source;
 
 /// Returns the instance and its new state, if the operation changes that.
@@ -29,7 +31,16 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
     };
     let body = (it.no, it.incarnation);
     let said = &truth.said;
+    let undoes = undoing::begins(it, to);
     let legal = match (it.status, to.status) {
+        // L8: what undoes is not to pause any more; what was to pause before is paused first.
+        (Queued | Running, WaitingForPause | Paused) if it.undo == Some(Undo::Running) => false,
+        (WaitingForPause, Running) | (Paused | Blocked, Queued) if undoes => true,
+        // Who wants it once more lets it go on.
+        (Paused | Blocked, Queued) if it.undo.is_some() && undoing::is_wanted(truth, it) => true,
+        (Paused, Paused) | (Blocked, Blocked) if undoes => {
+            truth.missing & 1 << workflow(it.account) != 0
+        }
         (Waiting, Waiting) => to.recoveries < it.recoveries,
         (Queued | Waiting, Running | Queued)
         | (Running, Running)
@@ -48,6 +59,8 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
         (Queued | Running | Waiting | WaitingForPause, Blocked) => {
             truth.booting || said.blocked.contains(&body)
         }
+        // It ended before it heard that it is to undo.
+        (Running, Queued) if it.undo == Some(Undo::Running) && has_ended(truth, it) => true,
         (Running, Queued) => {
             truth.booting || said.replayed.contains(&body) || said.left.contains(&body)
         }
@@ -57,6 +70,14 @@ pub(super) fn legal(truth: &Truth, op: &Op) -> Verdict {
     };
     holds!(legal, "nobody asked for this: {op:?}, it was {it:?}");
     Ok(())
+}
+
+/// Whether the body of an instance said that it ends.
+fn has_ended(truth: &Truth, it: &Truly) -> bool {
+    let said = &truth.said;
+    let ends = |status| said.finished.contains(&(it.no, it.incarnation, status));
+    let goes_on = said.continued.contains(&(it.no, it.incarnation));
+    goes_on || [Status::Complete, Status::Errored].into_iter().any(ends)
 }
 
 /// Whatever is created, queued, runs or waits could be run.
@@ -96,8 +117,9 @@ pub(super) fn marked(truth: &Truth, op: &Op) -> Verdict {
         Status::Running => holds!(to.marked || released, "runs without a mark: {op:?}"),
         Status::WaitingForPause => {}
         Status::Queued | Status::Blocked | Status::Paused => {
+            let undoes = undoing::begins(it, to);
             holds!(
-                !to.marked || it.marked,
+                !to.marked || it.marked || undoes,
                 "marked, but it did not run: {op:?}"
             );
         }
@@ -129,7 +151,12 @@ pub(super) fn terminated_for_a_reason(truth: &Truth, op: &Op) -> Verdict {
     if to.status == Status::Terminated {
         let parent = it.parent.and_then(|it| truth.all.get(&it));
         let awaited = parent.is_some_and(|it| calls(it, op_no(op)));
-        let asked = truth.said.terminated.contains(&it.key.0);
+        let said = &truth.said;
+        let asked = [&said.terminated, &said.undone]
+            .iter()
+            .any(|those| those.contains(&it.key.0));
+        // L8: it has undone what it did.
+        let asked = asked || said.finished.contains(&(it.no, it.incarnation, to.status));
         holds!(
             asked || (it.called && !awaited),
             "nobody asked for this, or somebody waits for it: {it:?}"
@@ -220,6 +247,24 @@ pub(super) fn blocked_at_start(truth: &Truth, op: &Op) -> Verdict {
     Ok(())
 }
 
+pub(super) fn unwound(truth: &Truth, body: &Running) -> Verdict {
+    let it = truth.all.get(&body.by.no);
+    let it = it.filter(|it| it.incarnation == body.by.incarnation);
+    let lives = it.is_some_and(|it| !it.status.is_final() && !it.is_inert());
+    holds!(lives, "it goes on: {body:?}, and it is {it:?}");
+    Ok(())
+}
+
+/// One without a slot is told when it has one again.
+pub(super) fn knows_of_pauses(truth: &Truth, body: &Running) -> Verdict {
+    let status = truth.all[&body.by.no].status;
+    let is_to = status == Status::WaitingForPause;
+    let rests = !is_to && status != Status::Running;
+    let knows = rests || body.pauses == is_to || body.is_undoing();
+    holds!(knows, "it is to pause: {is_to}, and it knows: {body:?}");
+    Ok(())
+}
+
 /// C5. The first commit of an engine has to say it of everybody.
 pub(super) fn one_place(truth: &Truth) -> Verdict {
     if truth.booting {
@@ -258,7 +303,7 @@ pub(super) fn no_orphan(truth: &Truth) -> Verdict {
         // One that had ended when it was waited for no longer may have begun anew since.
         let before = truth.commit.anew.iter().find(|it| it.no == child.no);
         let ended = before.is_some_and(|it| it.status.is_final());
-        let right = child.status.is_final() || ended;
+        let right = child.status.is_final() || ended || child.undo.is_some();
         holds!(right, "nobody waits for it: {child:?}");
     }
     Ok(())

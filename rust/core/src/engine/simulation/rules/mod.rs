@@ -8,11 +8,14 @@ mod anew;
 pub(super) mod counted;
 mod durable;
 mod events;
+mod kept;
 mod lives;
 mod many;
 mod slots;
 mod told;
+mod undoing;
 
+use super::bodies::Running;
 use super::sight::Sight;
 use super::truth::Truth;
 use crate::ids::Micros;
@@ -69,6 +72,10 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         lives::terminated_for_a_reason,
     ),
     (
+        "L8 those that it called undo theirs",
+        undoing::with_children,
+    ),
+    (
         "L12: a version is changed by a resume",
         lives::another_version,
     ),
@@ -117,6 +124,15 @@ const OPERATIONS: Rows<fn(&Truth, &Op) -> Verdict> = &[
         "L7 whoever waits for one that is deleted is told",
         anew::nobody_waits,
     ),
+    (
+        "L8 it undoes for a reason, and to its end",
+        undoing::for_a_reason,
+    ),
+    ("L8 what undoes does not begin anew", undoing::not_anew),
+    (
+        "L8 what was cut short may be undone",
+        undoing::knows_what_was_cut,
+    ),
     ("the audit tells once what was asked for", told::asked),
     ("what is done to many is done to each once", many::once),
     (
@@ -147,6 +163,10 @@ const COMMITS: Rows<fn(&Truth) -> Verdict> = &[
     (
         "L10 a called child is live only while its parent waits",
         lives::no_orphan,
+    ),
+    (
+        "L8 that it is to undo is recorded with it, and nothing else is waited for",
+        undoing::remembered,
     ),
     ("who has ended is counted", lives::ended_are_counted),
     (
@@ -228,6 +248,8 @@ const RECOUNT: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
 const END: Rows<fn(&Truth, &mut Sight) -> Verdict> = &[
     ("everything finishes once faults stop", counted::all_final),
     ("D2 every operation has its outcome", counted::all_done),
+    ("L8 what had begun is undone", undoing::all_undone),
+    ("L9 what is over is gone", kept::nothing_over),
     ("nothing is left in memory", counted::nothing_left),
 ];
 
@@ -236,6 +258,19 @@ const LAST: Rows<fn(&Truth, &Note) -> Verdict> = &[(
     "D6 nobody does again what an ended life had done",
     told::last_life,
 )];
+
+/// What a body knows that has heard everything.
+const BODIES: Rows<fn(&Truth, &Running) -> Verdict> = &[
+    (
+        "L5, L6, L7 a body that may not go on is unwound",
+        lives::unwound,
+    ),
+    (
+        "L3, L4 whoever is to pause knows that",
+        lives::knows_of_pauses,
+    ),
+    ("L8 whoever is to undo knows that", undoing::is_known),
+];
 
 fn must(rule: &str, verdict: Verdict) {
     if let Err(text) = verdict {
@@ -305,6 +340,15 @@ pub(super) fn read(truth: &Truth, note: &Note) {
 pub(super) fn read_late(truth: &Truth, note: &Note) {
     for (rule, check) in LAST {
         must(rule, check(truth, note));
+    }
+}
+
+/// Judges bodies that have heard all that is durable.
+pub(super) fn heard<'b>(truth: &Truth, bodies: impl Iterator<Item = &'b Running>) {
+    for body in bodies {
+        for (rule, check) in BODIES {
+            must(rule, check(truth, body));
+        }
     }
 }
 

@@ -21,13 +21,13 @@ pub(super) fn only_to_the_running(truth: &Truth, note: &Note) -> Verdict {
     let Some(it) = truth.all.get(&no) else {
         return Err(format!("{note:?} is told to one that is gone"));
     };
-    // The very commit that settled its wait may block it, queue it to be replayed, or pause it:
-    // that unseats it afterwards.
+    // The very commit that settled its wait may block it, queue it to be replayed or to undo, or
+    // pause it: that unseats it afterwards.
     let said = &truth.said;
     let body = (it.no, it.incarnation);
     let leaves = [&said.replayed, &said.left, &said.blocked];
     let leaves = leaves.iter().any(|it| it.contains(&body));
-    let leaves = leaves || truth.commit.continued.contains(&no);
+    let leaves = leaves || truth.commit.continued.contains(&no) || it.undo.is_some();
     let runs = match it.status {
         Status::Running | Status::WaitingForPause | Status::Blocked => true,
         Status::Queued => leaves,
@@ -201,9 +201,9 @@ pub(super) fn durable(truth: &Truth, note: &Note) -> Verdict {
                     return Err(format!("ticket {ticket} is no record: {asked:?}"));
                 };
                 let it = &truth.all[&by.no];
-                let recorded = it.outcomes.contains_key(operation)
-                    || it.attempts.contains_key(operation)
-                    || is_over(&by.no);
+                let mut history = it.history.iter();
+                let recorded =
+                    history.any(|it| it.record.operation == *operation) || is_over(&by.no);
                 holds!(recorded, "{operation:?} is not recorded: {it:?}");
             }
         }
@@ -319,6 +319,16 @@ fn answered(truth: &Truth, ticket: u64, asked: &Asked, code: &str, data: &Data) 
             };
             holds!(right, "L5: it was told {code:?}: {of:?}");
         }
+        (Asked::Undo(key), _) => {
+            let of = truth.names.get(key).map(|it| &truth.all[it]);
+            let right = match code {
+                "" => of.is_some_and(|it| it.undo.is_some()) || is_gone(truth, *key),
+                "state" => has_ended(truth, *key),
+                "not_found" => is_unknown(truth, *key),
+                _ => false,
+            };
+            holds!(right, "L8: it was told {code:?}: {of:?}");
+        }
         (Asked::Decide(_, id, decision), Data::Bool(won)) => {
             let true_one = truth.approvals.get(id).and_then(|it| it.decision.as_ref());
             let mine = true_one == Some(decision);
@@ -362,7 +372,7 @@ pub(super) fn asked(truth: &Truth, op: &Op) -> Verdict {
     let asked = truth.said.tickets.get(&ticket);
     let right = match asked {
         Some(Asked::Pause(_)) => &*entry.operation == "pause",
-        Some(Asked::Terminate(_)) => &*entry.operation == "terminate",
+        Some(Asked::Terminate(_) | Asked::Undo(_)) => &*entry.operation == "terminate",
         Some(Asked::Decide(..)) => matches!(&*entry.operation, "approve" | "reject"),
         Some(Asked::Limits) => &*entry.operation == "set_limits",
         Some(Asked::Restart(..)) => &*entry.operation == "restart",
@@ -389,7 +399,9 @@ pub(super) fn audited(truth: &Truth, note: &Note) -> Verdict {
         (Some(Asked::Decide(..)), Data::Bool(won)) => *won,
         (Some(Asked::Terminate(_) | Asked::Restart(..) | Asked::Delete(_)), _) => code.is_empty(),
         // It may have been so already.
-        (Some(Asked::Pause(_) | Asked::Act | Asked::Limits), _) => there && code.is_empty(),
+        (Some(Asked::Pause(_) | Asked::Undo(_) | Asked::Act | Asked::Limits), _) => {
+            there && code.is_empty()
+        }
         _ => false,
     };
     holds!(there == done, "in the audit: {there}, and told: {note:?}");
