@@ -257,11 +257,12 @@ class Connection:
 
     async def _has_room(self) -> None:
         """Waits until there is room for the next call and what it is answered."""
-        with trio.move_on_after(BRIEF_SECONDS) as patience:
-            while len(self._brief) >= BRIEF_MAX:
-                await self._news()
-        if patience.cancelled_caught:
-            self._brief.clear()
+        if len(self._brief) >= BRIEF_MAX:
+            with trio.move_on_after(BRIEF_SECONDS) as patience:
+                while len(self._brief) >= BRIEF_MAX:
+                    await self._news()
+            if patience.cancelled_caught:
+                self._brief.clear()
         await self._is_read()
 
     async def _is_read(self) -> None:
