@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,9 @@ from stepwell import (
     InstanceTerminated,
     InstanceTimeout,
     Limits,
-    NotSerializable,
     RequestTimeout,
     Status,
     Step,
-    StepwellError,
     TooLarge,
     current_step,
     workflow,
@@ -457,134 +454,3 @@ async def test_l15_an_export_fits_the_code_that_made_it() -> None:
 
 
 # What may not be asked.
-
-
-@workflow
-async def wrong(step: Step, what: str) -> str:
-    params: Any = {"lambda": lambda: None, "large": "x" * 2_000_000, "type": 5}[what]
-    try:
-        await step.continue_as_new(params)
-    except StepwellError as error:
-        return f"{type(error).__name__}: {error}"
-
-
-@pytest.mark.parametrize(
-    ("what", "kind"),
-    [("lambda", NotSerializable), ("large", TooLarge), ("type", NotSerializable)],
-)
-async def test_l15_params_that_cannot_be_stored_are_refused_live_and_on_replay(
-    what: str, kind: type[Exception]
-) -> None:
-    async with open_test_engine(workflows=[wrong]) as engine:
-        instance = await engine.create(wrong, what)
-        said = await instance.result()
-        assert said.startswith(f"{kind.__name__}: ")
-        assert "params" in said
-        (line,) = await instance.history()
-        assert (line.kind, line.status) == ("continue_as_new", "refused")
-        await check_replay(wrong, [await instance.export()])
-
-
-@workflow
-async def takes_none(step: Step) -> None:
-    await step.continue_as_new(5)
-
-
-@workflow
-async def in_a_step(step: Step) -> None:
-    async def nested() -> None:
-        await step.continue_as_new()
-
-    await step.do(nested)
-
-
-@workflow
-async def forgets(step: Step, run: int = 1) -> None:
-    step.do(key)
-    await step.continue_as_new(2)
-
-
-@workflow
-async def never_awaits(step: Step, run: int = 1) -> None:
-    step.continue_as_new(2)
-
-
-@workflow
-async def in_an_undo(step: Step) -> None:
-    async def undo(_: Any) -> None:
-        await step.continue_as_new()
-
-    await step.do(key, undo=undo)
-    raise ValueError("no")
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        (takes_none, "takes no params"),
-        (in_a_step, "inside a step function"),
-        (forgets, r'step "key" at test_continue_as_new.py:\d+ was never awaited'),
-        (never_awaits, r'step "continue_as_new" at .* was never awaited'),
-    ],
-)
-async def test_l15_misuse_is_an_error_that_says_what_to_do(body: Any, text: str) -> None:
-    async with open_test_engine(workflows=[body]) as engine:
-        with pytest.raises(InstanceErrored, match=text):
-            await engine.call(body)
-
-
-async def test_l15_an_undo_cannot_go_on_as_new() -> None:
-    async with open_test_engine(workflows=[in_an_undo]) as engine:
-        instance = await engine.create(in_an_undo)
-        with pytest.raises(InstanceErrored):
-            await instance.result()
-        undo = (await instance.status()).undo
-        assert undo is not None
-        assert undo.outcome == "failed"
-        assert undo.error is not None
-        assert "step function" in undo.error.message
-
-
-VERSION = {"continues": True}
-
-
-@workflow
-async def changed(step: Step, run: int = 1) -> str:
-    if run > 1:
-        return "done"
-    if not VERSION["continues"]:
-        await step.continue_as_new(2)
-    await step.do(key)
-    await step.sleep("1 hour")
-    return "as before"
-
-
-async def test_i5_code_that_goes_on_as_new_too_early_blocks_and_loses_nothing() -> None:
-    VERSION["continues"] = True
-    async with open_test_engine(workflows=[changed], autojump=False) as engine:
-        instance = await engine.create(changed)
-        await instance.wait_for_status("waiting")
-        VERSION["continues"] = False
-        await engine.crash()
-        await engine.clock.advance("1 hour")
-        await instance.wait_for_status("blocked")
-        assert "continue_as_new" in str((await instance.status()).error)
-        VERSION["continues"] = True
-        await instance.resume()
-        assert await instance.result() == "as before"
-
-
-def test_l15_outside_of_a_body_it_is_refused(tmp_path: Path) -> None:
-    kept: list[Step] = []
-
-    @workflow
-    async def leaks(step: Step) -> None:
-        kept.append(step)
-
-    async def main() -> None:
-        async with open_test_engine(workflows=[leaks]) as engine:
-            await engine.call(leaks)
-            with pytest.raises(StepwellError):
-                kept[0].continue_as_new()
-
-    trio.run(main)

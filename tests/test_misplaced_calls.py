@@ -214,7 +214,32 @@ async def never_awaited_sleep(step):
     return 1
 
 
-@pytest.mark.parametrize(("code", "name"), [(never_awaited, "noop"), (never_awaited_sleep, "nap")])
+@workflow
+async def bound_and_never_awaited(step):
+    kept = step.do(noop)  # not awaited
+    return [kept is None]
+
+
+kept_for_ever = []
+
+
+@workflow
+async def kept_and_never_awaited(step):
+    kept_for_ever.append(
+        step.wait_for_event("never", name="nap")  # not awaited
+    )
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (never_awaited, "noop"),
+        (never_awaited_sleep, "nap"),
+        (bound_and_never_awaited, "noop"),
+        (kept_and_never_awaited, "nap"),
+    ],
+)
 async def test_i7_a_step_that_was_never_awaited_names_line_and_step(code, name):
     async with open_test_engine(workflows=[code]) as engine:
         with pytest.raises(

@@ -13,8 +13,8 @@ import re
 import sys
 import uuid
 from contextvars import ContextVar
-from types import FrameType
-from typing import TYPE_CHECKING
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfig
 from .._values.names import step_name
@@ -56,6 +56,20 @@ def caller() -> str:
             break
         frame = frame.f_back
     return UNKNOWN
+
+
+def asks() -> tuple[CodeType, int]:
+    """Returns the innermost running code that is not Stepwell's own, and at which instruction it
+    is: little work, for each operation asks."""
+    frame = sys._getframe(3)
+    while (outer := frame.f_back) is not None and _is_own(frame):
+        frame = outer
+    return frame.f_code, frame.f_lasti
+
+
+def _is_own(frame: FrameType) -> bool:
+    module: Any = frame.f_globals.get("__name__")
+    return type(module) is str and module.startswith("stepwell.")
 
 
 class Branch:

@@ -10,7 +10,7 @@ import gc
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -176,12 +176,17 @@ def _raised(error: BaseException) -> str:
     return f"{what}{where}{f' (and {others} more)' if others else ''}"
 
 
-def never_awaited(life: Life) -> InvalidConfig:
-    """The body has ended, and asked for something that it did not await (I7)."""
-    name, code, line = life.unawaited[0]
+def never_awaited(asked: Iterable[Any]) -> InvalidConfig:
+    """The body has ended, and asked for these things, which it did not await (I7). Of what was to
+    be awaited by another one, that one is told."""
+    parts = {id(part) for it in asked for part in it.parts}
+    forgotten = next(it for it in asked if id(it) not in parts)
+    code, at = forgotten.asked_at
+    line = next((it for begin, end, it in code.co_lines() if begin <= at < end), None)
     place = f"{code.co_filename.rpartition('/')[2]}:{line}"
     return InvalidConfig(
-        f'step "{name}" at {place} was never awaited, so it did not run. Write `await` before it.'
+        f'step "{forgotten.name}" at {place} was never awaited, so it did not run. '
+        "Write `await` before it."
     )
 
 

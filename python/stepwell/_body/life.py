@@ -22,7 +22,6 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -445,7 +444,7 @@ class Life(Protocol):
         is_refused: Whether the body wanted to begin something and may not.
         undoing: What there is to undo, as the body is replayed for that alone; see `undoing`.
         raised: What its code raised since the last outcome, while others are undelivered.
-        unawaited: Operations that were asked for and dropped: name, code and line.
+        asked: Operations that were asked for and not awaited yet (`pending`); None: there are none.
     """
 
     who: Who
@@ -466,4 +465,4 @@ class Life(Protocol):
     is_refused: bool
     undoing: Undoing | None
     raised: BaseException | None
-    unawaited: list[tuple[str, CodeType, int]]
+    asked: dict[Any, None] | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -53,9 +52,9 @@ class Runner:
     counts (W2b)."""
 
     __slots__ = (
-        "__weakref__", "_params", "delivery", "halted", "is_pausing", "is_refused", "loop", "port",
-        "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally", "task", "turns",
-        "unawaited", "undoing", "undoing_for", "value_bytes", "who",
+        "__weakref__", "_params", "asked", "delivery", "halted", "is_pausing", "is_refused",
+        "loop", "port", "raised", "rest", "resting", "scope", "stopped_at", "stopping", "tally",
+        "task", "turns", "undoing", "undoing_for", "value_bytes", "who",
     )  # fmt: skip
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
@@ -106,7 +105,7 @@ class Runner:
         self.is_refused = False
         self.stopped_at = 0
         self.raised: BaseException | None = None
-        self.unawaited: list[tuple[str, CodeType, int]] = []
+        self.asked: dict[Pending[Any], None] | None = None
         self.rest: Resting = Rest(self)
         self.halted: trio.Event | None = None
 
@@ -189,8 +188,8 @@ class Runner:
                 f"{self.who.workflow.name} returned a step that it never awaited. "
                 "Write `return await step.…`."
             )
-        if self.unawaited:
-            raise diagnosis.never_awaited(self)
+        if self.asked:
+            raise diagnosis.never_awaited(self.asked)
         return output
 
     def _returned(self, output: Any) -> None:
@@ -262,4 +261,4 @@ class Runner:
         self.delivery.open.clear()
         self.port.ended(self)
         # each of these holds what holds this life: a circle
-        self.task = self.turns = self.loop = self.tally = self.raised = None
+        self.task = self.turns = self.loop = self.tally = self.raised = self.asked = None

@@ -9,7 +9,7 @@ the body back to this place, one after it finds the new run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio.lowlevel import enable_ki_protection
 
@@ -41,6 +41,17 @@ class _Continuation(TaskOperation, Renewal):
         raise AssertionError("a turn ends with it")
 
 
+def _forgotten(branch: Branch) -> list[Any]:
+    """Returns what this line of code has asked for and not awaited. What another branch will await
+    ends with that, and what a task was given begins when that does."""
+    life, given = branch.life, set[int]()
+    if life.loop is not None:
+        from .._loops.body_loop import code_of  # here, because asyncio takes long to import
+
+        given = {id(code_of(task)) for task in life.loop.tasks}
+    return [it for it in life.asked or () if it.branch is branch and id(it) not in given]
+
+
 @enable_ki_protection
 async def continue_as_new(
     branch: Branch, name: str, params: bytes | None, refusal: Exception | None
@@ -51,8 +62,8 @@ async def continue_as_new(
     if identity in (told.cursor.refused or ()):  # in its day, though nothing refuses it today
         await refuse(life, identity, InvalidState(f"{name} was refused"))
     await stopping.enter(life)
-    if life.unawaited:
-        raise diagnosis.never_awaited(life)
+    if life.asked and (forgotten := _forgotten(branch)):
+        raise diagnosis.never_awaited(forgotten)
     await delivery.check_race(life, branch.path, CONTINUED, name)
     await stopping.leave_if_cancelled(life)
     operation = _Continuation(life, identity, params)
