@@ -342,12 +342,15 @@ async def fails_while_it_unwinds(step):
 
 
 @pytest.mark.parametrize("code", [fails_beside_a_cleanup, fails_while_it_unwinds])
-async def test_p1_what_a_body_raises_while_it_is_unwound_is_discarded(code):
+async def test_p1_what_a_body_raises_while_it_is_unwound_is_discarded_and_logged(code, caplog):
     async with open_test_engine(workflows=[code], autojump=False) as engine:
         instance = await engine.create(code)
         await instance.wait_for_status("waiting")
         await engine.clock.advance("1 minute")
         assert engine.statistics().resident == 0
+        [line] = [it for it in caplog.records if "unwound" in it.message]
+        assert f"the body of {instance.workflow}/{instance.id} raised this" in line.message
+        assert "ValueError" in caplog.text
         await instance.send_event("go")
         assert await instance.result() == "done"
 

@@ -143,6 +143,11 @@ class Runner:
     def _raised(self, error: BaseException) -> None:
         if interrupt_in(error) is not None or was_cancelled(self, error):
             raise error
+        if self.stopping and isinstance(error, Exception):  # P1, but it may be what its code lacks
+            log.warning(
+                "the body of %s raised this while it was unwound (%s); nothing comes of that",
+                self.who, self.stopping.value, exc_info=from_users_code(error),
+            )  # fmt: skip
         if stopping.goes_on(self) and (stray := diagnosis.use_of_others(self, error)) is not None:
             stopping.block(self, "foreign_wait", stray)
         if not self.stopping:
