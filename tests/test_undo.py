@@ -47,7 +47,7 @@ async def test_l8_a_failed_body_undoes_its_steps_the_last_one_first():
     assert ledger.lines == [*booked, "uncar", "unhotel", "unflight"]
     assert (status.status, status.undo) == (
         Status.ERRORED,
-        stepwell.UndoStatus("complete", None, None, 3, 3),
+        stepwell.UndoStatus("complete", None, None, 3, 3, left=("book",)),
     )
     first = ledger.told[0]
     assert (first.step.name, first.args, first.output, first.error) == (

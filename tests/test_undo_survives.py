@@ -170,6 +170,36 @@ async def test_l8_a_step_that_the_code_of_today_does_not_reach_is_a_failed_undo(
     assert ledger.lines == ["a", "b"]
 
 
+async def test_l8_a_step_that_lost_its_undo_in_a_deploy_is_told(tmp_path: Any, caplog: Any):
+    caplog.set_level("INFO")
+    ledger = Ledger()
+    path = str(tmp_path / "a.db")
+
+    def trip_of(*undone: str) -> Any:
+        @workflow(name="trip")
+        async def trip(step: Step) -> None:
+            for name in ("a", "b", "b", "c"):
+                undo = ledger.unbook if name in undone else None
+                await step.do(ledger.book, name, name=name, undo=undo)
+            await step.wait_for_event("go")
+            await step.do(ledger.book, "never", name="never")
+
+        return trip
+
+    async with open_test_engine(workflows=[trip_of("a", "b", "c")], store=path) as engine:
+        await (await engine.create("trip", id="t")).wait_for_status("waiting")
+    async with open_test_engine(workflows=[trip_of("a", "c")], store=path) as engine:
+        instance = await engine.get("trip", "t")
+        await instance.terminate(undo=True)
+        await instance.wait_for_status("terminated")
+        undo = (await instance.status()).undo
+        told = await instance.explain()
+    assert undo == stepwell.UndoStatus("complete", None, None, 2, 2, left=("b",))
+    assert 'Nothing undoes "b": no undo= in the code' in told.text
+    assert "trip/t undoes 2 steps. These began as well, and have no undo= today: b" in caplog.text
+    assert ledger.lines == ["a", "b", "b", "c", "unc", "una"]
+
+
 async def test_l8_one_whose_code_is_gone_undoes_when_it_is_there(tmp_path: Any):
     ledger = Ledger()
     path = str(tmp_path / "a.db")

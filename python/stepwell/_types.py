@@ -210,6 +210,9 @@ class UndoStatus(NamedTuple):
         error: Why it gave up.
         done: How many steps are undone.
         steps: How many are to be; None while that is not known.
+        left: Names of steps that began as well, and that nothing undoes in the code with which the
+            undoing began: at most 20. One that had an `undo=` when it ran, and has lost it in a
+            deploy, is among them.
     """
 
     outcome: Literal["running", "complete", "failed"]
@@ -217,6 +220,7 @@ class UndoStatus(NamedTuple):
     error: ErrorInfo | None = None
     done: int = 0
     steps: int | None = None
+    left: tuple[str, ...] = ()
 
 
 class InstanceStatus(NamedTuple):

@@ -228,6 +228,8 @@ def undoing_of(look: Look, records: list[Recorded]) -> UndoStatus | None:
     named = [it for it in undos if it.name]
     planned = next((it.payload for it in undos if it.verdict == SAVED and not it.name), None)
     told = telling.value(planned, "number of steps to undo")
+    known: dict[str, Any] = told if isinstance(told, dict) else {}
+    known: dict[str, Any] = told if isinstance(told, dict) else {}
     last = named[-1] if named else None
     is_open = last is not None and last.verdict != OK
     return UndoStatus(
@@ -235,7 +237,8 @@ def undoing_of(look: Look, records: list[Recorded]) -> UndoStatus | None:
         last.name if last is not None and is_open else None,
         telling.failure(last.payload) if last is not None and last.verdict == GAVE_UP else None,
         sum(it.verdict == OK for it in named),
-        told["steps"] if isinstance(told, dict) else None,
+        known.get("steps"),
+        tuple(known.get("left", ())),
     )
 
 

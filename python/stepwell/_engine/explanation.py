@@ -180,6 +180,9 @@ def with_undoing(told: Explanation, undo: UndoStatus | None) -> Explanation:
             f"Of its steps {undo.done:,}{many} were undone; the undo of {step} gave up ({why}), "
             "and what began before it is not undone."
         )
+    if undo.left:
+        names = ", ".join(f'"{it}"' for it in undo.left)
+        text += f" Nothing undoes {names}: no undo= in the code of when that began."
     error = None if undo.error is None else asdict(undo.error)
     return told._replace(
         text=f"{told.text.rstrip('.')}. {text}",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .step_records import RecordedStep
 
 TERMINATED = STATUSES.index(Status.TERMINATED)
+LEFT_MAX = 20
+"""So many names are told of steps that nothing undoes."""
 _WHOLE: Identity = (UNDO, "", "", None, 0)
 """What is recorded of the undoing itself."""
 
@@ -99,8 +101,27 @@ class Undoer(Runner):
                 if step.has_attempts and step.plan.undo and not undoes.has_started(identity):
                     self._record(identity, ABANDONED, codec.encode({}), after)
                     undoes.may_have_started(identity)
-        count = len(self._steps())
-        self._record(_WHOLE, SAVED, codec.encode({"steps": count}), 0)
+        count, left = len(self._steps()), self._left()
+        if left:
+            log.info(
+                "%s undoes %d steps. These began as well, and have no undo= today: %s",
+                self.who, count, ", ".join(left),
+            )  # fmt: skip
+        told: dict[str, Any] = {"steps": count} | ({"left": left} if left else {})
+        self._record(_WHOLE, SAVED, codec.encode(told), 0)
+
+    def _left(self) -> list[str]:
+        """Returns the names of steps that began and have nothing that undoes them: whether they had
+        when they ran is not recorded."""
+        begun = sorted(self._undoes.begun.values(), key=lambda it: (it[0], delivery.order(it[1])))
+        names = (
+            step.identity[2]
+            for _, step in begun
+            if step.has_attempts
+            and step.plan.undo is None
+            and self._undoes.has_started(step.identity)
+        )
+        return list(dict.fromkeys(names))[:LEFT_MAX]
 
     def _record(self, identity: Identity, verdict: Any, payload: bytes, after: int) -> None:
         who, port = self.who, self.port
