@@ -148,12 +148,21 @@ async def test_a_value_up_to_the_threshold_stays_in_the_store():
 
 async def test_what_is_over_the_limit_of_the_place_is_refused_and_names_it():
     async with open_test_engine([child], payloads=memory()) as engine:
-        with pytest.raises(TooLarge, match="over the limit of 1,048,576"):
+        with pytest.raises(TooLarge, match=r"over the limit of 1,048,576 \(value_bytes\)"):
             await engine.create(child, "x" * 2_000_000)
-    async with open_test_engine([child], payloads=Memory(over=OVER, limit=3_000_000)) as engine:
+
+    @workflow
+    async def makes(step, size: int) -> None:
+        await step.do(lambda: "x" * size, name="make")
+
+    place = Memory(over=OVER, limit=3_000_000)
+    async with open_test_engine([child, makes], payloads=place) as engine:
         assert len(await engine.call(child, "x" * 2_000_000)) == 2_000_000
-        with pytest.raises(TooLarge, match="over the limit of 3,000,000"):
+        limit = r"over the limit of 3,000,000 \(limit= of the payload store\)"
+        with pytest.raises(TooLarge, match=limit):
             await engine.create(child, "x" * 3_000_000)
+        with pytest.raises(stepwell.InstanceErrored, match=limit):
+            await engine.call(makes, 3_000_000)
 
 
 @workflow
@@ -383,9 +392,14 @@ async def test_a_value_that_cannot_be_had_blocks_its_own_instance_and_is_told_wh
         assert told.code == "undecodable"
         assert why in told.text
         assert "5,003 bytes under" in told.text
-        assert why in str((await ended.status()).error)
+        assert "Then resume()" in told.text
+        error = (await ended.status()).error
+        assert error is not None
+        assert why in error.message
+        assert "resume" not in error.message  # it has ended
         with pytest.raises(stepwell.InvalidPayload, match=why):
             await ended.result()
+        assert "Restore the type" not in told.text + error.message
         assert await engine.call(child, "small") == "SMALL"
         assert len(await instance.history()) == 3
         place.before.clear()

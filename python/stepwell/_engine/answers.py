@@ -31,7 +31,7 @@ from .._types import (
     Status,
     UndoStatus,
 )
-from .._values.codec import Plan, Undecodable, as_plain, codec
+from .._values.codec import ENCODED, Plan, Undecodable, as_plain, codec
 from .._values.durations import from_us
 from .._values.envelope import is_hidden, redacted
 from .._values.failures import error_info
@@ -138,7 +138,7 @@ def unreadable(
 ) -> InvalidPayload:
     """Something that is stored of an instance cannot become what it should (D7)."""
     text = f"the {what} of {workflow}/{id} cannot be read: {error}"
-    if what == "output":
+    if what == "output" and error.stored != ENCODED:
         cure = (
             "until then result() raises InvalidPayload, whose payload is the output as plain data"
         )
@@ -228,7 +228,6 @@ def undoing_of(look: Look, records: list[Recorded]) -> UndoStatus | None:
     named = [it for it in undos if it.name]
     planned = next((it.payload for it in undos if it.verdict == SAVED and not it.name), None)
     told = telling.value(planned, "number of steps to undo")
-    known: dict[str, Any] = told if isinstance(told, dict) else {}
     known: dict[str, Any] = told if isinstance(told, dict) else {}
     last = named[-1] if named else None
     is_open = last is not None and last.verdict != OK

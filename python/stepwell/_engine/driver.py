@@ -32,6 +32,7 @@ from .._operations.undoer import Undoer
 from .._steps.borrowed import Borrowed
 from .._steps.workflow import Workflow
 from .._types import Limits
+from .._values.payloads import Most
 from . import continuing, pausing, undoing
 from .bulk_runs import BulkRuns
 from .callers import Callers
@@ -169,7 +170,8 @@ class Driver:
     def most_bytes(self, value_bytes: int) -> int:
         """Returns how many bytes a value may have that may lie in a payload store, where one that
         may not has this limit."""
-        return value_bytes if self.depot is None else max(value_bytes, self.depot.payloads.limit)
+        most = 0 if self.depot is None else self.depot.payloads.limit
+        return value_bytes if value_bytes >= most else Most(most)
 
     @property
     def is_putting(self) -> bool:

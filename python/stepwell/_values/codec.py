@@ -19,6 +19,7 @@ from .._errors import InvalidConfig, NotSerializable, StepwellError, TooLarge
 from .._types import Limits
 from .envelope import is_hidden, redacted, uncovered, why_unreadable, without_trace
 from .hints import type_name, without_extras
+from .payloads import Most
 from .plain import DEPTH_MAX, READY, Misfit, clean, deeper_than, dumps, loads, ready
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class Undecodable(StepwellError):
 
 def too_large(data: bytes, limit: int, where: str) -> TooLarge:
     """Returns what says that a stored value has more bytes than the limit for one."""
+    which = "limit= of the payload store" if isinstance(limit, Most) else "value_bytes"
     return TooLarge(
-        f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} (value_bytes). "
+        f"{where} is {len(data):,} bytes when encoded, over the limit of {limit:,} ({which}). "
         "Store it elsewhere and keep a reference, or raise the limit",
         limit=limit,
         size=len(data),

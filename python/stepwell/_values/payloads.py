@@ -21,6 +21,11 @@ LIMIT = 256 << 20
 largest ones is what a process has room for."""
 
 
+class Most(int):
+    """How many bytes a value may have, if that is the limit of a payload store and no other one: a
+    number that says so, for whoever crosses it."""
+
+
 class Payloads(ABC):
     """Where an engine puts large values: `Engine(payloads=…)`. `stepwell.payloads.Folder` is one.
 

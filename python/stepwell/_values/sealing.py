@@ -114,9 +114,14 @@ class Sealer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return unopened(f"cannot be decoded as the {_words(who, what)}: {error}")
+            return unopened(
+                f"cannot be decoded as the {_words(who, what)}: {error}. Give the engine a codec "
+                "that does, with the key it was stored with"
+            )
         if type(opened) is not bytes:
-            return unopened(f"became {type(opened).__name__} in the codec, not bytes")
+            return unopened(
+                f"became {type(opened).__name__} in the codec, not bytes. Mend its decode()"
+            )
         return opened
 
     def carry(self, who: Who, data: bytes | None) -> Any:
@@ -132,10 +137,12 @@ class Sealer:
         try:
             namespace, workflow, id, inner = codec.decode(made)
         except (Undecodable, ValueError, TypeError):
-            return unopened("is damaged")
+            return unopened("is damaged. Restore it from a backup")
         of = (namespace, workflow, id)
         if who is not None and of != who and of not in self._others(who):
-            return unopened(f"is that of {workflow}/{id}")
+            return unopened(
+                f"is that of {workflow}/{id}: it was moved. Restore the file from a backup"
+            )
         return self.open(of, OUTPUT, inner)
 
     def seal_failure(self, who: Who, what: What, data: bytes) -> bytes:
