@@ -52,6 +52,24 @@ def test_a_folder_that_is_not_there_has_not_lost_its_values(tmp_path):
         Folder(tmp_path / "not" / "there").put(KEYS[0], b"")
 
 
+def test_a_folder_that_goes_while_it_is_in_use_is_named_and_not_made_anew(tmp_path):
+    place = Folder(tmp_path / "large")
+    place.put(KEYS[0], b"first")
+    (tmp_path / "large").rename(tmp_path / "elsewhere")
+    text = rf"folder of large values is gone.*Put it back.*{tmp_path / 'large'}"
+    for call in (
+        lambda: place.put(KEYS[1], b"second"),
+        lambda: place.get(KEYS[0]),
+        lambda: place.delete(KEYS),
+    ):
+        with pytest.raises(FileNotFoundError, match=text):
+            call()
+    assert not (tmp_path / "large").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "large")
+    place.put(KEYS[1], b"second")
+    assert [place.get(it) for it in KEYS[:2]] == [b"first", b"second"]
+
+
 def test_a_folder_follows_no_link_and_writes_to_nothing_that_is_there(tmp_path):
     place = Folder(tmp_path / "large")
     key = KEYS[0]

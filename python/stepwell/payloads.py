@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENOENT
 
 from ._errors import InvalidConfig
 from ._values.payloads import LIMIT, OVER, Payloads
@@ -72,6 +73,7 @@ class Folder(_Sized):
             OSError: It cannot be written; nothing is there then.
         """
         self._make()
+        self._is_there()
         with self._opened(key, makes=True) as folder:
             part = key + _PART
             _unlink(part, folder)
@@ -96,7 +98,7 @@ class Folder(_Sized):
             KeyError: There is no such file.
             OSError: It cannot be read, or the folder as a whole is not there.
         """
-        os.stat(self.path)  # a disk that is not mounted has not lost every file
+        self._is_there()  # a disk that is not mounted has not lost every file
         try:
             with self._opened(key) as folder:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -111,7 +113,7 @@ class Folder(_Sized):
         Raises:
             OSError: One cannot be removed, or the folder as a whole is not there.
         """
-        os.stat(self.path)
+        self._is_there()
         for key in keys:
             try:
                 with self._opened(key) as folder:
@@ -119,6 +121,18 @@ class Folder(_Sized):
                     _unlink(key, folder)
             except FileNotFoundError:
                 continue
+
+    def _is_there(self) -> None:
+        """Raises what says that the whole folder is gone. It is not made anew: what has lain in it
+        would be missing, and on another disk than before."""
+        try:
+            os.stat(self.path)
+        except FileNotFoundError:
+            text = (
+                "the folder of large values is gone: it was deleted or moved, or its disk is not "
+                "mounted. Put it back with all that was in it"
+            )
+            raise FileNotFoundError(ENOENT, text, self.path) from None
 
     def _make(self) -> None:
         if "" not in self._kept:
