@@ -19,6 +19,7 @@ from stepwell import (
     Engine,
     InstanceNotFound,
     InvalidConfig,
+    InvalidState,
     Limits,
     Step,
     aio,
@@ -181,7 +182,7 @@ async def test_l7a_meanwhile_nothing_is_let_in(tmp_path: Path) -> None:
         async def tries(call: Any, *args: Any, **options: Any) -> None:
             try:
                 await call(*args, **options)
-            except InvalidConfig as error:
+            except InvalidState as error:
                 refused.append(str(error))
 
         bulks, held = engine._running().bulks, trio.Event()
@@ -210,6 +211,39 @@ async def test_l7a_meanwhile_nothing_is_let_in(tmp_path: Path) -> None:
         assert all('namespace "acme" is being deleted' in it for it in refused)
         assert (await acme.list()).items == []
         await acme.create(order, 0, id="anew")
+
+
+async def test_l7a_what_is_done_to_one_of_it_meanwhile_does_not_save_it(tmp_path: Path) -> None:
+    """It is done, or it is too late; but nothing of it stays, and nothing can be begun for many."""
+    async with open_test_engine(workflows=CODE, store=tmp_path / "s.db", autojump=False) as engine:
+        acme = await lived_in(engine, "acme")
+        bulks, held = engine._running().bulks, trio.Event()
+        unschedule = bulks._unschedule
+
+        async def holds(namespace: str) -> None:
+            await held.wait()
+            await unschedule(namespace)
+
+        bulks._unschedule = holds  # type: ignore[method-assign]
+        waits, ended = await acme.get(order, "o-7"), await acme.get(order, "o-0")
+        calls: list[Any] = [
+            ended.restart, waits.pause, waits.resume, waits.terminate, waits.restart,
+            functools.partial(waits.send_event, "early", 2), waits.delete,
+        ]  # fmt: skip
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(functools.partial(acme.delete_all, confirm="acme"))
+            while not (await acme.bulk.list()).items:
+                pass
+            for call in calls[:-1]:
+                await call()
+            with pytest.raises(InvalidState, match="is being deleted"):
+                await acme.restart(order, ids=["o-1"])
+            held.set()
+        for call in calls:
+            with pytest.raises(InstanceNotFound):
+                await call()
+        assert (await acme.list()).items == []
+        assert not any((await acme.count()).values())
 
 
 def _begins_and_dies(store: str, parts: int) -> None:

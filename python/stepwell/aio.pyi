@@ -1010,6 +1010,7 @@ class _Creates:
             InvalidConfig: The workflow is not registered, or an argument is out of range.
             NotSerializable: The params cannot be stored.
             TooLarge: They are over the limit for one value.
+            InvalidState: The namespace is being deleted (`delete_all`).
             Overloaded: A rate or queue limit, or the disk is full; nothing was created.
                 `retry_after` is a moment of the caller's own if it gave an id, otherwise others may
                 be faster; `on_overload="wait"` is the sure way.
@@ -1050,6 +1051,7 @@ class _Creates:
 
         Raises:
             InvalidConfig: Too few or too many items, or the workflow is not registered.
+            InvalidState: The namespace is being deleted (`delete_all`).
             Overloaded: It does not fit, or the disk is full; none of it was created. With "wait":
                 it never will fit.
             EngineClosed: The engine is not open, or drained while this call waited; none of it was
@@ -1740,8 +1742,8 @@ class _Tenant(_Creates, _Finds, _Many, _Schedules):
             Its id, how many instances it deleted, and those that could not be.
 
         Raises:
-            InvalidConfig: `confirm` is not the name of this namespace, or it is being deleted
-                already. Nothing was deleted.
+            InvalidConfig: `confirm` is not the name of this namespace. Nothing was deleted.
+            InvalidState: It is being deleted already.
             EngineClosed: The engine is not open, or was closed meanwhile; the next one goes on.
         """
 

@@ -143,8 +143,8 @@ class Tenant(Creates, Finds, Many, Schedules):
             Its id, how many instances it deleted, and those that could not be.
 
         Raises:
-            InvalidConfig: `confirm` is not the name of this namespace, or it is being deleted
-                already. Nothing was deleted.
+            InvalidConfig: `confirm` is not the name of this namespace. Nothing was deleted.
+            InvalidState: It is being deleted already.
             EngineClosed: The engine is not open, or was closed meanwhile; the next one goes on.
         """
         self._desk.check("engine.delete_all")

@@ -46,7 +46,7 @@ words! {
     BUFFERED_EVENTS = "buffered_events";
     /// Which limit, where it is none that users set: schedules of one engine.
     SCHEDULES = "schedules";
-    /// Another such change is under way.
+    /// Another change is under way that keeps this one out.
     UNDER_WAY = "under_way";
     /// The creation was given up before it was let in.
     GIVEN_UP = "given_up";

@@ -231,7 +231,7 @@ impl Core {
         let open = self.bulks.open.get(&number);
         if open.is_some_and(|it| *it.bulk.operation == *DELETE_ALL) {
             let text = "delete_all is not stopped: what is left would be no whole namespace".into();
-            self.say(Note::refuse(ticket, codes::INVALID, Data::Text(text)));
+            self.say(Note::refuse(ticket, codes::UNDER_WAY, Data::Text(text)));
             return;
         }
         let Some(Open { mut bulk, .. }) = self.bulks.open.remove(&number) else {

@@ -24,7 +24,7 @@ impl Core {
                 "namespace {namespace:?} is being deleted with everything of it; nothing was \
                  created or changed. Try again when its delete_all has ended."
             );
-            self.say(Note::refuse(ticket, codes::INVALID, Data::Text(text)));
+            self.say(Note::refuse(ticket, codes::UNDER_WAY, Data::Text(text)));
         }
         going
     }
