@@ -39,8 +39,16 @@ async def long(step):
     await step.sleep("150 minutes")
 
 
+@workflow
+async def long_in_runs(step, run: int = 1):
+    """As long as `long`, in three runs of which each goes on as new."""
+    await step.sleep("50 minutes")
+    if run < 3:
+        await step.continue_as_new(run + 1)
+
+
 def opened(*workflows, **options):
-    return open_test_engine(workflows or (noted, long), autojump=False, **options)
+    return open_test_engine(workflows or (noted, long, long_in_runs), autojump=False, **options)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -156,9 +164,12 @@ async def test_s2_a_clock_that_jumps_makes_nothing_early_and_nothing_twice():
         ("replace", ["1 fired", "2 fired", "3 fired", "4 fired"]),
     ],
 )
-async def test_s3_what_overlaps_is_skipped_queued_allowed_or_replaces(overlap, expected, store):
+@pytest.mark.parametrize("body", [long, long_in_runs])
+async def test_s3_what_overlaps_is_skipped_queued_allowed_or_replaces(
+    overlap, expected, body, store
+):
     async with opened(store=store) as engine:
-        schedule = await engine.put_schedule(long, "1 hour", id="s", overlap=overlap)
+        schedule = await engine.put_schedule(body, "1 hour", id="s", overlap=overlap)
         await engine.clock.advance("4 hours")
         lines = [
             f"{hour:g} {outcome} {why or ''}".strip() for hour, outcome, why in await told(schedule)
