@@ -32,7 +32,7 @@ fn act(ticket: u64, id: &str, verb: Verb) -> Submission {
 
 impl Stage {
     /// Returns the body of the last life that is to be loaded.
-    fn next_life(&mut self, applied: &Applied) -> Body {
+    pub(super) fn next_life(&mut self, applied: &Applied) -> Body {
         let mut jobs = applied.jobs.iter().filter_map(|it| match it {
             Job::Start {
                 no, incarnation, ..

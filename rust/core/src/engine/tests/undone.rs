@@ -24,6 +24,18 @@ fn loads(applied: &Applied) -> Vec<(u64, bool)> {
     starts.collect()
 }
 
+fn calls(stage: &mut Stage, id: &str) -> Speech {
+    let child = Child {
+        begun: None,
+        operation: operation(Kind::Call),
+        workflow: "w".into(),
+        version: "1".into(),
+        items: vec![item(id)],
+        payload: None,
+    };
+    Speech::Call(stage.sequence.draw(), Box::new(child))
+}
+
 impl Stage {
     fn undoing(&mut self, id: &str) -> (Status, Option<Undo>) {
         let row = self.stored_row(id);
@@ -227,6 +239,50 @@ fn l8_no_crash_forgets_it() {
     let told = stage.say(vec![act(6, "a", Verb::Pause)]);
     assert_eq!(codes(&told.notes), [(6, "")]);
     assert_eq!(stage.undoing("a").0, Status::Running);
+}
+
+#[test]
+fn l8_a_body_that_says_that_it_only_waits_before_it_hears_of_it_is_replayed() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let wait = stage.wait(Kind::Sleep, Source::Timer, 900);
+    stage.say(vec![
+        undo(5, "a"),
+        by.says(Speech::Open(Box::new(wait))),
+        by.says(Speech::Quiet(0, u64::MAX)),
+    ]);
+    assert_eq!(stage.undoing("a"), (Status::Running, Some(Undo::Running)));
+    let left = stage.say(vec![by.says(Speech::Undoes(None))]);
+    assert_eq!(loads(&left), [(by.no, false)]);
+}
+
+#[test]
+fn l8_a_body_that_calls_before_it_hears_of_it_begins_nothing() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let call = by.says(calls(&mut stage, "c"));
+    let told = stage.say(vec![undo(5, "a"), call]);
+    assert_eq!(codes(&told.notes), [(5, "")]);
+    assert_eq!(loads(&told), []);
+    assert_eq!(stage.facts.store.find("default", "w", "c"), Ok(None));
+}
+
+#[test]
+fn l8_one_that_was_called_undoes_although_its_caller_has_ended() {
+    let mut stage = Stage::new();
+    let by = stage.create("a");
+    let call = by.says(calls(&mut stage, "c"));
+    stage.say(vec![call]);
+    stage.say(vec![undo(5, "a")]);
+    let told = stage.say(vec![by.says(Speech::Undoes(None))]);
+    let by = stage.next_life(&told);
+    let ended = Speech::Undone(Undo::Complete, Status::Terminated, recorded("E", ""));
+    stage.say(vec![by.says(ended)]);
+    assert_eq!(
+        stage.undoing("a"),
+        (Status::Terminated, Some(Undo::Complete))
+    );
+    assert_eq!(stage.undoing("c"), (Status::Running, Some(Undo::Running)));
 }
 
 #[test]
