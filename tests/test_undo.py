@@ -434,6 +434,95 @@ async def test_l8_many_are_terminated_so_and_called_children_with_their_parents(
     assert sorted(ledger.lines[4:]) == ["unchild", "unchild", "unparent", "unparent"]
 
 
+async def test_l8_a_called_child_undoes_its_steps_although_its_parent_has_ended():
+    ledger, held = Ledger(), trio.Event()
+
+    async def late(ctx: UndoContext) -> None:
+        await held.wait()
+        await ledger.unbook(ctx)
+
+    @workflow
+    async def child(step: Step) -> None:
+        await step.do(ledger.book, "child", undo=late)
+        await step.sleep("1 day")
+
+    @workflow
+    async def parent(step: Step) -> None:
+        await step.call(child, id="c")
+
+    async with open_test_engine(workflows=[parent, child], autojump=False) as engine:
+        caller = await engine.create(parent)
+        with trio.fail_after(5):
+            while (await engine.count(child))[Status.WAITING] < 1:
+                await trio.lowlevel.checkpoint()
+        await caller.terminate(undo=True)
+        await caller.wait_for_status("terminated")
+        instance = await engine.get(child, "c")
+        undo = (await instance.status()).undo
+        assert undo is not None
+        assert undo.outcome == "running"
+        held.set()
+        await instance.wait_for_status("terminated")
+        undo = (await instance.status()).undo
+        assert undo is not None
+        assert (undo.outcome, ledger.lines) == ("complete", ["child", "unchild"])
+
+
+async def test_l8_a_step_that_fails_in_the_moment_in_which_it_is_terminated_is_undone():
+    """Its body says that it only waits for the next attempt, and does not know yet."""
+    ledger, runs, fails = Ledger(), trio.Event(), trio.Event()
+
+    async def failing_step(what: str) -> None:
+        runs.set()
+        await fails.wait()
+        raise ValueError(what)
+
+    @workflow
+    async def trip(step: Step) -> None:
+        retry = Retry(delay="1 minute")
+        await step.do(failing_step, "a", name="a", undo=ledger.unbook, retry=retry)
+
+    async with open_test_engine(workflows=[trip], autojump=False) as engine:
+        instance = await engine.create(trip)
+        await runs.wait()
+        fails.set()
+        await instance.terminate(undo=True)
+        with trio.fail_after(5):
+            await instance.wait_for_status("terminated")
+    assert ledger.lines == ["una"]
+
+
+@pytest.mark.parametrize(("on_interrupt", "attempts"), [("retry", [1, 2]), ("fail", [1])])
+async def test_l8_what_it_cut_short_runs_again_after_a_restart_if_it_may(
+    on_interrupt: Any, attempts: list[int]
+):
+    made: list[int] = []
+
+    async def hangs_at_first() -> None:
+        made.append(stepwell.current_step().attempt)
+        if len(made) == 1:
+            await trio.sleep_forever()
+
+    @workflow
+    async def trip(step: Step) -> str:
+        try:
+            await step.do(hangs_at_first, on_interrupt=on_interrupt)
+        except stepwell.StepFailed as error:
+            return error.type
+        return "done"
+
+    async with open_test_engine(workflows=[trip], autojump=False) as engine:
+        instance = await engine.create(trip)
+        with trio.fail_after(5):
+            while not made:
+                await trio.lowlevel.checkpoint()
+        await instance.terminate(undo=True)
+        await instance.wait_for_status("terminated")
+        await instance.restart(from_step="failed")
+        assert await instance.result() == ("done" if len(attempts) > 1 else "stepwell.Interrupted")
+        assert made == attempts
+
+
 async def test_l8_restarted_from_what_failed_it_does_anew_what_was_undone():
     ledger = Ledger()
 

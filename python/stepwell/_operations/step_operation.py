@@ -280,6 +280,13 @@ class StepOperation(RecordedStep):
         while not self.number and await self._attempt():
             pass
 
+    @property
+    def _may_begin_anew(self) -> bool:
+        """Whether an attempt that was announced may be followed by another. Others than those that
+        must not repeat are announced when somebody ends them: the body, which then has that as
+        their end, or who undoes the instance, which may be restarted after that."""
+        return self.begins_anew or (self.plan.on_interrupt != "fail" and not self.is_cancelled)
+
     async def _resume(self, known: Attempts) -> None:
         """Takes up a step that was, or may have been, attempted before a crash or a park."""
         past = self._past = Past.of(known)
@@ -295,7 +302,7 @@ class StepOperation(RecordedStep):
         error = Interrupted(
             f"attempt {self._made} was cut short: its engine died, or closed, before it had ended"
         )
-        if announced and not self.begins_anew:
+        if announced and not self._may_begin_anew:
             self._started_at = known.started_at
             self._submit_failure(error, self._made)
         else:
