@@ -22,6 +22,12 @@ microseconds.
 | `V` | step function | `save` has returned |
 | `B` | body | about to sleep so long |
 | `P` | body | went past this operation, which answered so: the operation is acknowledged |
+| `m`, `M` | mover | about to create this moved instance; `create` has returned |
+| `v`, `a` | mover | about to do this to it; that has returned, with "done", "refused" or "gone" |
+| `l` | mover | `status()` said this of it, while nothing was being done to it |
+| `s`, `d` | moved step | an attempt starts: number, key, if in a thread; is about to return |
+| `p`, `n` | moved body | went past this step; is this run of a relay, and was handed this |
+| `u`, `w` | undo | begins, and is told what its step came to; is about to return |
 | `I` | an intruder | looked at the store, how, and what stopped it, if anything (tests.intruder) |
 | `X` | anybody | something that must never be |
 """
