@@ -13,11 +13,14 @@ the end, and never ask the engine what it had promised.
 | `plans` | which of the programs' parts an instance is made of, drawn from a seed |
 | `ways` | what the driver runs on: trio, asyncio, blocking calls |
 | `driver` | creates instances, sends events, decides approvals, awaits results |
+| `fates` | which verbs come over a moved instance, and what it is made of |
+| `moved` | the workflows of moved instances |
+| `mover` | does to them what their fates say |
 | `worker` | one life of the process |
 | `killer` | one round: lives and kills, at moments drawn from a seed |
 | `campaign` | rounds, until there are so many kills |
 | `witness` | the journal, read and put in order |
-| `checks` | what must hold at the end of a round |
+| `checks`, `checks_of_moves` | what must hold at the end of a round |
 
 `python -m tests.kill --kills 1000 --seed 7`
 """

@@ -33,10 +33,12 @@ from stepwell import Engine, Limits, aio, sync
 from . import steps
 from .driver import Driver
 from .journal import Journal
+from .moved import MOVED
+from .mover import Mover
 from .programs import WORKFLOWS
 from .ways import Blocking, OnAsyncio, OnTrio
 
-WIDTH, MOST = 10, 100_000
+WIDTH, MOVED_WIDTH, MOST = 10, 6, 100_000
 GRACE_S = 0.1
 """What an attempt is given to end in when the engine is left; most take less, and some more."""
 Front: TypeAlias = Literal["run", "trio", "aio", "sync"]
@@ -121,7 +123,7 @@ class Life:
         path = str(self.directory / "store.db")
         return kind(
             path,
-            workflows=WORKFLOWS,
+            workflows=(*WORKFLOWS, *MOVED),
             limits=limits,
             threads=8,
             grace=GRACE_S,
@@ -134,7 +136,13 @@ class Life:
         os.write(self.ready, b"o")
 
     async def _drive(self, engine: Any, way: Any) -> None:
-        await Driver(engine, self.seed, self.directory / "journal", way).run(WIDTH, MOST)
+        await self._load(engine, way, WIDTH, MOVED_WIDTH, MOST)
+
+    async def _load(self, engine: Any, way: Any, width: int, moved: int, most: int) -> None:
+        given = engine, self.seed, self.directory / "journal", way
+        async with way.group() as group:
+            group.start_soon(Driver(*given).run, width, most)
+            group.start_soon(Mover(*given).run, moved, most)
 
     # Fronts.
 
@@ -202,7 +210,7 @@ class Life:
 
     async def _last(self, engine: Engine) -> None:
         with trio.move_on_after(60) as patience:
-            await Driver(engine, self.seed, self.directory / "journal", OnTrio).run(1_000_000, 0)
+            await self._load(engine, OnTrio, 1_000_000, 1_000_000, 0)
             await _all_ended(engine)
         if patience.cancelled_caught:
             steps.journal.put("X", data="not everything ended within a minute")
@@ -249,6 +257,7 @@ async def _dump(engine: Engine) -> list[dict[str, Any]]:
                     "id": item.id,
                     "status": status.status.value,
                     "output": status.output,
+                    "undo": None if status.undo is None else status.undo.outcome,
                     "explain": str((await instance.explain()).text),
                     "history": [_row(record) for record in await instance.history()],
                 }
