@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from . import journal, plans
+from . import checks_of_moves, journal, plans
 from .report import Report
 from .steps import text
 from .witness import Key, Witness, read
@@ -29,6 +29,7 @@ class Round:
         self.seed = seed
         self.report = report
         self.witness: Witness = read(lines)
+        self.moved = checks_of_moves.tales(lines)
         self.instances: list[dict[str, Any]] = json.loads((directory / "dump.json").read_text())
         self.parents = {i["id"]: i for i in self.instances if i["workflow"] == "parent"}
         self.records: dict[Key, list[dict[str, Any]]] = defaultdict(list)
@@ -40,7 +41,7 @@ class Round:
 def check(directory: Path, seed: int, report: Report) -> None:
     """Checks a round whose last life has ended."""
     round = Round(directory, seed, report)
-    for rule in RULES:
+    for rule in (*RULES, *checks_of_moves.RULES):
         rule(round)
     witness = round.witness
     report.steps = sum(
@@ -56,7 +57,10 @@ def check(directory: Path, seed: int, report: Report) -> None:
     report.acknowledged = len(witness.created) + sum(
         len(story.passed) for story in witness.stories.values()
     )
-    report.acknowledged += sum(
+    told = [line for lines in round.moved.values() for line in lines]
+    report.moves = sum(checks_of_moves.moves(told).values())
+    report.undone = sum(line.op == "w" for line in told)
+    report.acknowledged += report.moves + sum(
         len(v)
         for group in (witness.sent, witness.decisions, witness.results)
         for v in group.values()
@@ -134,6 +138,8 @@ def children_are_there_exactly_once(round: Round) -> None:
         if times > 1:
             round.report.problem("twice", f"instance {which} is there {times} times")
     for instance in round.instances:
+        if instance["workflow"] in checks_of_moves.WORKFLOWS:
+            continue
         if instance["status"] not in ("complete", "errored") or (
             instance["workflow"] == "listener" and instance["output"] != "0 1 2"
         ):

@@ -25,6 +25,10 @@ class Report:
     acknowledged: int = 0
     """Acknowledgements the journal has: creates, events, decisions, results, operations gone
     past."""
+    moves: int = 0
+    """Things done to instances from outside and acknowledged."""
+    undone: int = 0
+    """Undos that ran to their end."""
     late_ms: int = 0
     """Longest time from when a sleep was due, or the engine opened after that, until the body went
     on."""
@@ -47,6 +51,8 @@ class Report:
             "attempts",
             "interrupted",
             "acknowledged",
+            "moves",
+            "undone",
             "torn",
             "intrusions",
         ):
@@ -60,7 +66,8 @@ class Report:
         head = (
             f"seed {self.seed}: {self.kills:,} kills, {self.ends:,} orderly ends, {self.opened:,} "
             f"openings cut short, {self.steps:,} steps recorded, {self.attempts:,} attempts"
-            f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements; "
+            f" ({self.interrupted:,} cut short), {self.acknowledged:,} acknowledgements, "
+            f"{self.moves:,} of verbs, {self.undone:,} undos; "
             f"{kinds['lost']} lost, {kinds['twice']} recorded twice, {kinds['repeated']} attempt "
             f"numbers repeated, {other} other problems; sleeps at most {self.late_ms:,} ms "
             "late" + (f"; {self.intrusions:,} intrusions" if self.intrusions else "")
