@@ -430,6 +430,10 @@ async def test_s6_where_the_clock_is_changed(when, day, expected):
         ("0 0 * * *", ["02 04:00", "03 04:00", "04 03:00"]),
         ("*/30 0 * * *", ["02 04:00", "02 04:30", "04 03:00", "04 03:30"]),
         ("*/30 * 3 9 *", ["03 04:00", "03 04:30", "03 05:00"]),
+        ("*/60 1 * * SUN", ["03 04:00", "10 04:00"]),
+        ("*/30 1 3 * *", ["03 04:00", "03 04:30", "03 04:00", "03 04:30"]),
+        ("*/30 1 * 9 0,1,6", ["02 05:00", "02 05:30", "03 04:00", "03 04:30", "04 04:00"]),
+        ("30 */2 * * SUN", ["03 05:30", "03 07:30"]),
     ],
 )
 async def test_s6_where_the_clock_is_changed_at_midnight(when, expected):
@@ -440,6 +444,24 @@ async def test_s6_where_the_clock_is_changed_at_midnight(when, expected):
         schedule = await engine.put_schedule(noted, when, id="s", timezone=zone)
         times = [f"{it.astimezone(UTC):%d %H:%M}" for it in schedule.next_times(len(expected))]
         assert times == expected
+
+
+@pytest.mark.parametrize(
+    ("month", "when", "expected"),
+    [
+        (4, "*/20 2 2 4 *", ["01 15:30", "01 15:50", "01 16:10"]),  # at two it is half past one
+        (9, "30 * 1 10 *", ["30 14:00", "30 15:00", "30 15:30", "30 16:30"]),  # and half past two
+    ],
+)
+async def test_s6_where_the_clock_is_changed_by_half_an_hour(month, when, expected):
+    async with opened() as engine:
+        begin = datetime(2034, month, 1, tzinfo=UTC)
+        while (left := begin - engine.clock.now()) > timedelta(0):
+            await engine.clock.advance(min(left, timedelta(days=365)))
+        zone = "Australia/Lord_Howe"
+        schedule = await engine.put_schedule(noted, when, id="s", timezone=zone)
+        times = [f"{it.astimezone(UTC):%d %H:%M}" for it in schedule.next_times(9)]
+        assert times[times.index(expected[0]) :][: len(expected)] == expected
 
 
 REFUSED = [

@@ -9,6 +9,7 @@ strictly ascending, whatever the zone's clock does. Nothing here knows what a ti
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections import deque
@@ -91,23 +92,58 @@ class Cron(Times):
                 yield at
 
     def _simulated(self, place: int) -> Iterator[datetime]:
-        begin = from_us(place).astimezone(self._zone)
-        times = _parsed(self._expression, begin)
+        times = _parsed(self._expression, from_us(place).astimezone(self._zone))
         try:
-            for it in times:
-                there = it.astimezone(UTC).astimezone(self._zone)
-                # by real time a midnight in a gap is the minute after it, if that is asked for
-                is_asked_for = there.minute in times.minutes and there.hour in times.hours
-                if is_asked_for or times.fixup_tz is not None:
-                    yield it
+            yield from times
         except OverflowError:  # the year 9999 ends
             return
 
 
 def _parsed(expression: str, begin: datetime) -> CronSim:
+    return _simulator()(expression, begin)
+
+
+@functools.cache
+def _simulator() -> type[CronSim]:
+    """Returns cronsim's class, whose days and hours begin when they do: by real time it would begin
+    a day at a midnight that does not exist, and look for its second hour in the third; and step by
+    whole hours over a change of the clock by half of one."""
     from cronsim import CronSim  # most programs have no schedule
 
-    return CronSim(expression, begin)
+    class AsItBegins(CronSim):
+        def advance_day(self) -> bool:
+            is_another = super().advance_day()
+            self._begin_day(is_another)
+            return is_another
+
+        def advance_month(self) -> None:
+            before = self.dt
+            super().advance_month()
+            self._begin_day(self.dt != before)
+
+        def advance_hour(self) -> bool:
+            if self.dt.hour in self.hours:
+                return False
+            while self.dt.hour not in self.hours:
+                self.tick(seconds=3_600 - 60 * self.dt.minute - self.dt.second)
+                if self.dt.hour == 0:  # of another day, which is to be looked at
+                    break
+            return True
+
+        def advance_minute(self) -> bool:
+            before = self.dt
+            is_another = super().advance_minute()
+            if before.utcoffset() != self.dt.utcoffset():  # it may have leapt over some
+                self.dt = before.replace(second=0)
+                while self.dt.minute not in self.minutes:
+                    self.tick(seconds=60)
+            return is_another
+
+        def _begin_day(self, is_another: bool) -> None:
+            if is_another and self.dt.tzinfo not in (None, UTC):
+                self.dt = self.dt.astimezone(UTC).astimezone(self.dt.tzinfo)
+
+    return AsItBegins
 
 
 def times_of(when: str | int, timezone: str, anchor: int) -> Times:
