@@ -22,7 +22,7 @@ from .._engine.frames import ANSWER, BEGUN, FRAME_MAX, BadFrame
 from .._engine.socket_path import socket_path
 from .._engine.stored import NotThere
 from .._engine.wire import Garbled, unpacked_error
-from .._errors import EngineClosed, InternalError, NoEngine, TooLarge
+from .._errors import EngineClosed, InternalError, NoEngine, StepwellError, TooLarge
 from .._log import log
 from .._types import Source
 from .._values.durations import text
@@ -215,6 +215,10 @@ class Link:
                 except NotThere:
                     patience.has_file = False  # it is waited for an engine, who may know
                     continue
+                except StepwellError:
+                    if desk.source != Source("file"):  # it was read, and that is its answer
+                        self._told_by(desk.source)
+                    raise
                 self._told_by(desk.source)
                 return answer
             except Lost as why:
