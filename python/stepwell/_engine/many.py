@@ -418,7 +418,11 @@ class ManyOf:
             f"reason={why.reason}" if key == "reason" else f"{key}={it!r}"
             for key, it in filters.items()
         ]
-        text = ", ".join(shown) if ids is None else f"{len(ids):,} ids: {', '.join(ids[:5])}"
+        text = (
+            ", ".join(shown)
+            if ids is None
+            else f"{len(ids):,} id{'s' * (len(ids) != 1)}: {', '.join(ids[:5])}"
+        )
         frontier = given.get("frontier")
         if frontier is not None:
             frontier = names.whole(frontier, 0, 2**63 - 1, "frontier", ". Pass that of a preview")

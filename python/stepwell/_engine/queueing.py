@@ -102,10 +102,12 @@ def _why(first: ReasonCount, account: Account | None) -> str:
         if at and not by:
             by = ", set"
         return (
-            f"{account.used:,} of {account.slots:,} slots of {whose[first.code]} are in use{by}{at}"
-        )
+            f"the only slot of {whose[first.code]} is"
+            if account.used == account.slots == 1
+            else f"{account.used:,} of {account.slots:,} slots of {whose[first.code]} are"
+        ) + f" in use{by}{at}"
     if first.code == START_AT:
-        return f"{first.count:,} of them are not to start yet (start_at)"
+        return f"{first.count:,} of them {_are(first.count)} not to start yet (start_at)"
     if first.code == STARTING:
         return "their slots are free, and they start"
     return f"most of them are {first.code.replace('_', ' ')}"
