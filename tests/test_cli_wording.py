@@ -30,11 +30,11 @@ def engine(tmp_path, monkeypatch):
         ("create order --id o", 4, "Give --if-exists return, or another --id."),
         ("create order 1 --id o --if-exists return_if_same", 4, "Give another --id."),
         ("create nobody", 3, "Add it to the workflows of the engine's program."),
-        ("show order/none", 3, "stepwell list tells what there is."),
+        ("show order/none", 3, "`stepwell list` tells what there is."),
         ("schedules put s order 'x y'", 2, "WHEN 'x y' is "),
         ("schedules put s order '1 day' --timezone Nowhere", 2, "--timezone Nowhere is no time"),
         ("schedules put s order '0 s'", 2, "WHEN "),
-        ("bulk show 999", 3, "stepwell bulk has those of the last 30 days"),
+        ("bulk show 999", 3, "`stepwell bulk` has those of the last 30 days"),
         ("restart order/o --from-step failed", 4, "stepwell history"),
         ("limits set order --concurrency 0", 2, "concurrency"),
         ("list --cursor x", 2, "cursor"),
@@ -53,10 +53,10 @@ def test_a_refusal_speaks_of_options_and_commands(engine, line, code, told):
 
 def test_an_explanation_names_commands(engine):
     shown = on_terminal("explain", "fail/f", columns=400).out
-    assert "stepwell restart --from-step failed runs again what failed" in shown
+    assert "`stepwell restart --from-step failed` runs again what failed" in shown
     assert PYTHON.findall(shown) == []
     engine.get(order, "o").pause()
-    assert "stepwell resume lets it go on" in on_terminal("explain", "order/o", columns=400).out
+    assert "`stepwell resume` lets it go on" in on_terminal("explain", "order/o", columns=400).out
 
 
 def test_without_an_engine_it_says_how_one_is_started(tmp_path):
@@ -66,7 +66,7 @@ def test_without_an_engine_it_says_how_one_is_started(tmp_path):
     done = piped("limits", "--store", path, "--wait", "1")
     assert done.code == 6
     assert "answered for 1 second (it has no socket). " in done.err
-    assert "Start one: stepwell run MODULE:ENGINE." in done.err
+    assert "Start one: `stepwell run MODULE:ENGINE`." in done.err
 
 
 def test_what_code_of_users_says_stays_as_it_was():

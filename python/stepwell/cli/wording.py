@@ -33,7 +33,7 @@ COMMANDS = {
 _PHRASES = tuple(
     (re.compile(pattern), told)
     for pattern, told in (
-        (r"Engine\(\S+ workflows=\[…\]\)", "stepwell run MODULE:ENGINE"),
+        (r"Engine\(\S+ workflows=\[…\]\)", "`stepwell run MODULE:ENGINE`"),
         (
             r"(?:Decorate it with @workflow and pass|Pass) it in Engine\(workflows=\[…\]\)",
             "Add it to the workflows of the engine's program",
@@ -44,11 +44,11 @@ _PHRASES = tuple(
             r'use stepwell\.Client\(".*?"\) here, which asks that one,',
             "use the other commands of stepwell, which ask that one,",
         ),
-        (r"then resume\(\) it\b", "then stepwell resume"),
-        (r"Create it, or list\(\) what there is", "stepwell list tells what there is"),
-        (r"audit\(workflow=…, id=…\)", "stepwell audit WORKFLOW/ID"),
-        (r"reasons\(workflow\)", "stepwell reasons WORKFLOW"),
-        (r"Take the `ref` of a line of its history\(\)", "stepwell history has its steps"),
+        (r"then resume\(\) it\b", "then `stepwell resume` it"),
+        (r"Create it, or list\(\) what there is", "`stepwell list` tells what there is"),
+        (r"audit\(workflow=…, id=…\)", "`stepwell audit WORKFLOW/ID`"),
+        (r"reasons\(workflow\)", "`stepwell reasons WORKFLOW`"),
+        (r"Take the `ref` of a line of its history\(\)", "`stepwell history` has its steps"),
         (r'Pass (if_exists="return"), or another id\b', r"Give \1, or another --id"),
         (r"\b(?:Pass|Give) another id\b", "Give another --id"),
     )
@@ -85,7 +85,7 @@ def refusal(text: str) -> str:
 
 def _command(call: re.Match[str]) -> str:
     options = "" if call[2] is None else f" {_GIVEN.sub(_option, call[2])}"
-    return f"stepwell {COMMANDS[call[1]]}{options}"
+    return f"`stepwell {COMMANDS[call[1]]}{options}`"
 
 
 def _option(given: re.Match[str]) -> str:
