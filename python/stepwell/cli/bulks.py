@@ -17,13 +17,14 @@ from .wording import text_of
 if TYPE_CHECKING:
     from stepwell import Bulk, Client
 
+NOTHING = "nothing was done to many in the last 30 days."
 ID = click.Argument(["id"], metavar="ID")
 
 
 @asks("engine.bulk.list", name="list")
 async def list_(client: Client, out: Output, **given: Any) -> None:
     """List what is done to many, newest first."""
-    await paged(out, given_to("engine.bulk.list", given), client.bulk.list, "nothing.")
+    await paged(out, given_to("engine.bulk.list", given), client.bulk.list, NOTHING)
 
 
 async def _got(client: Client, id: str) -> Bulk:

@@ -23,6 +23,8 @@ def _doctor(
     check_store(store)
     from stepwell import doctor as doctors
 
+    from .logs import printed
+
     out = Output(as_json=as_json, fields=fields, ids=ids)
     if repair_to == "-":
         raise Failure(USAGE, "a store is no stream; give the path of a new file.")
@@ -33,7 +35,8 @@ def _doctor(
         for lost in told.lost:
             out.say(f"lost: {lost}")
         return FOUND_SOMETHING if told.lost else DONE
-    found = doctors.examine(store, timeout=wait)
+    with printed(out.hold):
+        found = doctors.examine(store, timeout=wait)
     out.rows(found, "nothing is wrong.")
     out.release()
     return FOUND_SOMETHING if found else DONE

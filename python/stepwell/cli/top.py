@@ -363,7 +363,10 @@ async def top(client: Client, out: Output, once: bool, **given: Any) -> int:
     """Watch the engine, every second: slots, queues, why instances are where they are, and what
     runs longest. Into a pipe it prints the counters of the engine, once."""
     if once or out.is_json or not sys.stdin.isatty():
-        out.one(await client.statistics())
+        told = await client.statistics()
+        out.one(told, *(it for it in told._fields if it != "workflows"))
+        if not (out.is_json or out.fields or out.ids):
+            out.rows(told.workflows)
         return DONE
     await _screen(client, of_command("store"))
     return DONE
