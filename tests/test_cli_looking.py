@@ -12,7 +12,7 @@ import pytest
 from commands import is_row, on_terminal, piped
 from shop import fail, order, pay
 
-from stepwell import ReasonCount, sync
+from stepwell import AuditRow, ReasonCount, sync
 from stepwell.cli import output
 
 
@@ -100,7 +100,8 @@ def test_show_history_explain_and_reasons(store):
     for it in records:
         is_row(it, "StepRecord")
     assert [it["status"] for it in records] == ["attempt_failed", "waiting"]
-    assert "charge  do          1  attempt failed" in on_terminal("history", "pay/p").out
+    shown = on_terminal("history", "pay/p", columns=120).out
+    assert "charge  do          1  attempt failed" in shown
     assert lines(piped("history", "pay/p", "--failed").out) == records[:1]
     [told] = lines(piped("explain", "pay/latest").out)
     is_row(told, "Explanation")
@@ -186,6 +187,26 @@ def test_a_table_leaves_no_letter_out_however_wide_the_terminal_is(columns, monk
     assert Counter("".join(told.split())) == Counter("".join("".join(cells).split()))
 
 
+@pytest.mark.parametrize("columns", [60, 70, 80, 100, 120])
+def test_a_table_parts_words_and_moments_last(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    at = datetime(2026, 11, 30, 21, 22, 52, tzinfo=UTC)
+    rows = [AuditRow(at, "root", "set_limits", "order", None, None, "test it, and more", "done")]
+    output.Output().rows(rows)
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert "2026-11-30 21:22:52Z" in told
+    assert {"root", "set_limits", "order", "more"} <= set(told.split())
+
+
+def test_a_message_ends_its_lines_between_words(store):
+    told = "'order' is no instance; give WORKFLOW/ID, such as order/latest, or latest."
+    shown = on_terminal("show", "order", columns=40).out
+    assert shown.split() == ["stepwell:", *told.split()]
+    assert max(map(len, shown.splitlines())) <= 40
+    assert shown.count("\n") == 3
+
+
 @pytest.mark.parametrize("name", ["list", "reasons"])
 def test_a_store_that_is_not_there_is_not_made(tmp_path, name):
     path = tmp_path / "none.db"
@@ -227,7 +248,7 @@ def test_what_comes_from_the_file_says_so_once(tmp_path):
     with sync.Engine(str(path), workflows=[order]) as engine:
         engine.create(order, id="o").wait_for_status("waiting")
     env = {**os.environ, "STEPWELL_STORE": str(path)}
-    for line in ("list", "show order/o", "explain order/o", "history order/o"):
+    for line in ("list", "show order/o", "explain order/o", "history order/o", "show order/no"):
         done = subprocess.run(
             [sys.executable, "-m", "stepwell", *line.split()],
             capture_output=True, text=True, env=env,

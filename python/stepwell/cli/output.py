@@ -10,11 +10,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from .addresses import address, place
 from .escaping import in_json, in_line, in_lines
@@ -36,6 +39,7 @@ COLUMNS: dict[str, str] = {
     "VersionCount": "workflow version registered counts",
     "size": "workflow version size share counts",
     "SlotHolder": "instance since steps",
+    "WorkflowStatistics": "workflow namespace leased queued waiting paused blocked started ended",
     "Firing": "at until outcome why id",
     "Change": "instance status at",
     "Update": "at kind status what",
@@ -115,6 +119,22 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "of": _of,
 }
 """Columns that are made of several fields."""
+
+
+@dataclass
+class _Column:
+    """How a column is laid out.
+
+    Attributes:
+        least: The width in which no word of it is parted.
+        is_moment: Whether it is parted last of all.
+    """
+
+    header: str
+    justify: Literal["left", "right"]
+    width: int
+    least: int
+    is_moment: bool
 
 
 def _is_made(of: Callable[[Mapping[str, Any]], Any], fields: Mapping[str, Any]) -> bool:
@@ -244,7 +264,7 @@ class Output:
         made = [_column(columns[n], [line[n][1] for line in told]) for n in keep]
         _fit(made, self.console.width)
         for it in made:
-            table.add_column(**it)
+            table.add_column(it.header, justify=it.justify, overflow="fold", width=it.width)
         for line in told:
             table.add_row(*(_text(cell(*line[n]), _colour(line[n][1])) for n in keep))
         self._print(table)
@@ -302,9 +322,20 @@ def _printing() -> Generator[None]:
 
 
 def say(text: str) -> None:
-    """Writes a message to standard error."""
-    sys.stderr.write(f"{in_lines(text)}\n")
+    """Writes a message to standard error; on a terminal its lines end between words."""
+    lines = in_lines(text).split("\n")
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [part for it in lines for part in _wrapped(it, width)]
+    sys.stderr.write("".join(f"{it}\n" for it in lines))
     sys.stderr.flush()
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Returns a line in parts that have room; one that is indented, as code is, stays as it is."""
+    if len(line) <= width or line[:1].isspace():
+        return [line]
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def console(stream: IO[str]) -> Console:
@@ -323,6 +354,8 @@ def cell(name: str, value: Any, *, is_alone: bool = False) -> str:
         return "yes" if value else "no"
     if name in VALUES:
         return shown(value_text(value))
+    if isinstance(value, timedelta):
+        return span(value.total_seconds())
     if isinstance(value, datetime):
         at = moment(value)
         if is_alone:
@@ -411,30 +444,30 @@ def _colour(value: Any) -> str:
     return _COLOURS.get(value, "") if isinstance(value, str) else ""
 
 
-def _column(name: str, values: list[Any]) -> dict[str, Any]:
+def _column(name: str, values: list[Any]) -> _Column:
     """Returns how a column is laid out, as wide as it would be."""
     from rich.cells import cell_len
 
     head = name.removesuffix("_at").replace("_", " ")
-    longest = max(cell_len(it) for it in (head, *(cell(name, value) for value in values)))
+    told = [head, *(cell(name, value) for value in values)]
+    is_moment = name not in _AGES and any(isinstance(it, datetime) for it in values)
+    words = told if is_moment else [word for it in told for word in it.split()]
     number = all(isinstance(it, int | float) and not isinstance(it, bool) for it in values)
-    return {
-        "header": head,
-        "overflow": "fold",
-        "justify": "right" if number else "left",
-        "width": longest,
-    }
+    width, least = max(map(cell_len, told)), max(map(cell_len, words))
+    return _Column(head, "right" if number else "left", width, least, is_moment)
 
 
-def _fit(columns: list[dict[str, Any]], width: int) -> None:
-    """Makes columns narrower, always the widest one, until no letter is beyond the terminal; what
-    does not fit into one goes on in the next line."""
+def _fit(columns: list[_Column], width: int) -> None:
+    """Makes columns narrower until no letter is beyond the terminal, always the widest one, and
+    those first in which only words are parted; what does not fit goes on in the next line."""
     for it in columns:
-        it["width"] = min(it["width"], width)
-    beyond = sum(it["width"] + _BETWEEN for it in columns) - _BETWEEN - width
+        it.width = min(it.width, width)
+    beyond = sum(it.width + _BETWEEN for it in columns) - _BETWEEN - width
     for _ in range(beyond):
-        widest = max(columns, key=lambda it: it["width"])
-        widest["width"] = max(1, widest["width"] - 1)
+        between_words = [it for it in columns if it.width > it.least]
+        words = [it for it in columns if it.width > 1 and not it.is_moment]
+        widest = max(between_words or words or columns, key=lambda it: it.width)
+        widest.width = max(1, widest.width - 1)
 
 
 def _grid() -> Any:
