@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from stepwell import InstanceNotFound, InvalidConfig, Nondeterminism, workflow
+from stepwell import (
+    InstanceErrored,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidConfig,
+    Nondeterminism,
+    Retry,
+    Undo,
+    workflow,
+)
 from stepwell.testing import check_replay, open_test_engine
 
 ran: list[str] = []
@@ -226,3 +235,46 @@ async def test_what_is_exported_has_what_the_instance_began_with_and_returned():
     await check_replay(as_often, [exported])
     with pytest.raises(Nondeterminism):
         await check_replay(as_often, [exported | {"params": "Ag=="}])
+
+
+async def undone(ctx) -> None:
+    if ctx.step.name == "stays":
+        raise OSError("cannot be undone")
+
+
+@workflow
+async def undoes(step, how: str):
+    await step.do(charge, 1, undo=undone)
+    await step.map(charge, [1, 2], undo=undone, name="each")
+    try:
+        if how == "an undo that fails":
+            await step.do(charge, 2, undo=Undo(undone, retry=Retry.never), name="stays")
+        if how == "terminated":
+            await step.wait_for_event("go")
+        if how == "an event too late":
+            await step.wait_for_event("go", timeout="1 hour")
+        raise LookupError("undo all")
+    finally:
+        await step.do(ship)
+
+
+@workflow(name="undoes")
+async def charges_less(step, how: str):
+    await step.do(charge, 1, undo=undone)
+    await step.sleep(1)
+
+
+@pytest.mark.parametrize("how", ["raised", "an undo that fails", "terminated", "an event too late"])
+async def test_one_that_undid_its_steps_is_judged_by_what_its_body_did(how):
+    async with open_test_engine(workflows=[undoes]) as engine:
+        instance = await engine.create(undoes, how)
+        if how == "terminated":
+            await instance.wait_for_status("waiting")
+            await instance.terminate(undo=True)
+        with pytest.raises((InstanceErrored, InstanceTerminated)):
+            await instance.result()
+        assert (await instance.status()).undo is not None
+        history = await instance.export()
+    await check_replay(undoes, [history])
+    with pytest.raises(Nondeterminism, match="differs from its history: recorded do"):
+        await check_replay(charges_less, [history])

@@ -9,9 +9,10 @@ given is of no use elsewhere, and left out.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from .._core import ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED
+from .._core import ABANDONED, ATTEMPT_FAILED, ERASED, GAVE_UP, INTERRUPTED, UNDO
 from .._errors import InvalidConfig
 from .._replay import Recorded
 from .._types import Status
@@ -61,6 +62,7 @@ def _record(record: Recorded) -> dict[str, Any]:
 
 def start_of(exported: Any, where: str) -> tuple[tuple[Any, ...], Status]:
     """Returns what a body is started with, of an instance that was exported, and its state then.
+    What is recorded from the undoing of its steps on is not for its body, and is left out.
 
     Raises:
         InvalidConfig: That is none.
@@ -70,11 +72,12 @@ def start_of(exported: Any, where: str) -> tuple[tuple[Any, ...], Status]:
             raise ValueError(f"it is of version {exported['stepwell_export']}, not {VERSION}")
         records = tuple(
             (*(line[name] for name in _FIELDS[:-1]), _bytes(line["payload"]))
-            for line in exported["history"]
+            for line in takewhile(lambda it: it["kind"] != UNDO, exported["history"])
         )
         waits = tuple(
             (number, *it["operation"], it["opened_at"], it["until"])
             for number, it in enumerate(exported["waits"], 1)
+            if it["operation"][0] != UNDO
         )
         names = (exported["namespace"], exported["workflow"], exported["version"], exported["id"])
         start = (

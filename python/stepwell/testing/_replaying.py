@@ -96,6 +96,8 @@ class Listener:
 
     def ended(self, life: Life) -> None:
         """The body has left memory."""
+        if life.stopping is End.UNDOES:  # what it raised would have its steps undone first
+            self.came_to = Status.ERRORED
         self._driver.resistance.forget(life)
         self._left.set()
 
