@@ -148,3 +148,11 @@ def test_what_is_no_payload_store_is_refused(make):
 def test_the_base_class_says_what_is_missing():
     with pytest.raises(TypeError, match="abstract"):
         Payloads()  # type: ignore[abstract]
+
+
+def test_what_is_no_folder_is_refused_before_anything_is_stored(tmp_path):
+    (tmp_path / "a.db").write_bytes(b"a store, say")
+    with pytest.raises(InvalidConfig, match=r"a\.db', which is no folder; give one of its own"):
+        Folder(tmp_path / "a.db")
+    Folder(tmp_path)
+    Folder(tmp_path / "not there yet")

@@ -50,7 +50,8 @@ class Folder(_Sized):
         limit: How many bytes a value may have, 1 to 4 GiB.
 
     Raises:
-        InvalidConfig: The path is empty, or a number is out of range.
+        InvalidConfig: The path is empty, or of something that is no folder; or a number is out of
+            range.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Folder(_Sized):
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise InvalidConfig(f"path is {path!r:.120}; give the path of a folder.")
         self.path = os.path.abspath(os.fspath(path))  # the program may go elsewhere
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise InvalidConfig(f"path is {self.path!r}, which is no folder; give one of its own.")
         self._kept: set[str] = set()
         """Folders of which it is known that they outlive a power cut."""
 
