@@ -70,14 +70,22 @@ impl Core {
             Status::Running => !resident,
             _ => live.class == Class::Resumed,
         };
+        let is_inert = live.is_inert();
         let body = if runs { None } else { self.seated(no) };
         let called = self.close_waits(no);
         self.intend(no, error, Some(codes::TERMINATED));
         match self.shift(no, Happening::Undo) {
             Some(owed) => {
                 owed.leaves(&[Effect::CloseWaits]);
-                if !(runs && resident) {
+                if runs && !resident {
                     self.keep_interruption(no);
+                } else if !runs {
+                    // It was not started since, so no start is taken back (L11).
+                    let live = self.live_mut(no);
+                    live.marked |= live.interrupted;
+                    if is_inert {
+                        (live.recoveries, live.proof) = (0, None); // as when it is resumed
+                    }
                 }
                 self.persist(no, None, None);
             }

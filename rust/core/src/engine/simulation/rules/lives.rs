@@ -212,7 +212,8 @@ pub(super) fn recoveries(truth: &Truth, op: &Op) -> Verdict {
     let anew = truth.commit.anew.iter().find(|before| before.no == it.no);
     let tried = anew.is_some_and(|before| before.recoveries == to.recoveries);
     // What took up no interruption is not counted for this start.
-    let untold = it.was_cut && to.marked && to.recoveries + 1 == it.recoveries;
+    let ran = matches!(it.status, Status::Running | Status::WaitingForPause);
+    let untold = ran && it.was_cut && to.marked && to.recoveries + 1 == it.recoveries;
     let right = to.recoveries == it.recoveries
         || (to.recoveries == 0 && (proven || resumed))
         || tried
