@@ -523,6 +523,35 @@ async def test_l8_what_it_cut_short_runs_again_after_a_restart_if_it_may(
         assert made == attempts
 
 
+async def test_l8_one_that_is_terminated_before_it_undoes_anything_can_be_restarted():
+    """Its body, replayed for the undoing, has not left yet: nothing is undone after that."""
+    ledger, leaves, gate = Ledger(), list[int](), trio.Event()
+
+    @workflow
+    async def trip(step: Step) -> None:
+        await step.do(ledger.book, "a", undo=ledger.unbook)
+        try:
+            await step.wait_for_event("never")
+        finally:
+            leaves.append(1)
+            if len(leaves) == 2:
+                with trio.CancelScope(shield=True):
+                    await gate.wait()
+
+    async with open_test_engine(workflows=[trip], autojump=False) as engine:
+        instance = await engine.create(trip)
+        await instance.wait_for_status("waiting")
+        await instance.terminate(undo=True)
+        with trio.fail_after(5):
+            while len(leaves) < 2:
+                await trio.lowlevel.checkpoint()
+            await instance.terminate()
+            gate.set()
+            await instance.restart()
+            await instance.wait_for_status("waiting")
+    assert ledger.lines == ["a", "a"]
+
+
 async def test_l8_restarted_from_what_failed_it_does_anew_what_was_undone():
     ledger = Ledger()
 

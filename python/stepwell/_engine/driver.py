@@ -375,6 +375,8 @@ class Driver:
         runner = self.runners.get(no)
         if runner is not None and runner.who.incarnation == incarnation:
             stopping.unwind(runner, End.STOPPED)
+            if runner.stopping is End.UNDOES:
+                runner.stopping = End.STOPPED  # it has not left yet, and undoes nothing any more
 
     def _pause(self, no: int, incarnation: int, is_on: bool) -> None:
         if is_on and self.starts.stop(no, incarnation):
