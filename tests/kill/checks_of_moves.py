@@ -109,11 +109,20 @@ def _of_child(line: Line) -> bool:
 
 def _sure(lines: list[Line]) -> Iterator[Line]:
     """Yields the lines of an instance of which it is known whether they are of before or after a
-    restart: one that was begun is one only when it is acknowledged."""
+    restart: one that was begun is one only when it is acknowledged. A body that has not heard of it
+    yet may still say what it went past."""
     unsure = False
+    seen, before, over = set[str](), set[str](), set[str]()
     for line in lines:
         if line.label in AFRESH and line.op in "va":
             unsure = line.op == "v"
+            before = set(seen) if unsure else before
+            if line.op == "a" and line.label == "restart" and line.data == "done":
+                over |= before
+        if line.op == "p":
+            seen.add(line.data[1])
+            if line.data[1] in over:
+                continue
         if not unsure or line.op == "v":
             yield line
 
@@ -155,7 +164,7 @@ def an_undo_is_told_what_its_step_came_to(round: Round) -> None:
             if line.op == "a" and line.label in AFRESH:
                 past = {}
             elif line.op == "p":
-                past[line.label] = line.data
+                past[line.label] = line.data[0]
             elif line.op == "u":
                 output, _ = line.data
                 known = past.get(line.label, output)
@@ -179,8 +188,8 @@ def what_the_body_went_past_stays(round: Round) -> None:
                 undone = False
             elif line.op == "u":
                 undone = True
-            elif line.op == "p" and past.setdefault(line.label, line.data) != line.data:
-                text = f"{id} went past {line.label} with {past[line.label]} and {line.data}"
+            elif line.op == "p" and past.setdefault(line.label, line.data[0]) != line.data[0]:
+                text = f"{id} went past {line.label} with {past[line.label]} and {line.data[0]}"
                 round.report.problem("lost", text)
             elif line.op == "s" and line.label in past and not line.data[2]:
                 round.report.problem("twice", f"{id} went past {line.label}, which ran again")

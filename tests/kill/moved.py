@@ -108,11 +108,13 @@ class Moved:
         self.who = step.instance.id
         self.undoes = undoes
         self.seen: dict[str, str] = {}
+        self.life = str(step.uuid())
+        """The same until it is restarted from the start."""
 
     def past(self, label: str, value: Any) -> None:
         """Says that the body went past a step."""
         self.seen[label] = value
-        steps.journal.put("p", self.who, label, value)
+        steps.journal.put("p", self.who, label, [value, self.life])
 
     async def do(self, fn: Any, label: str, *args: Any, **options: Any) -> None:
         """One step, named by its label."""

@@ -108,7 +108,9 @@ class Mover:
             case "failed":
                 await instance.restart(from_step="failed")
             case "ends":
-                while not (await instance.status()).status.is_final:
+                while not (status := (await instance.status()).status).is_final:
+                    if status.value == "paused":  # its body failed before it stood still
+                        await instance.resume()
                     await self._way.sleep(0.02)
             case _:
                 await getattr(instance, verb)()
