@@ -42,6 +42,7 @@ def test_every_command_says_what_it_does(name):
         (["demo", "--crash-after", "-1"], "-1.0 is not in the range 0<=x<86400"),
         (["demo", "--chaos", "--crash-after", "1"], "two ways to kill it; give one"),
         (["show"], "Missing argument 'WORKFLOW/ID'"),
+        (["create", "order", "-5"], "A negative number stands behind --, after all options."),
         (["list", "--status", "stuck"], "'stuck' is not one of 'queued', 'running'"),
     ],
 )

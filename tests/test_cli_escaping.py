@@ -90,7 +90,8 @@ LOOKS = [
     "approvals", "audit", "bulk", "schedules", "schedules show s", "versions", "count",
     "queue attacked", "watch attacked/a --until waiting", "limits", "top", "export attacked/a",
     "terminate attacked --status all --dry-run", "schedules backfill s 3d 1d --dry-run",
-    "restart attacked/a --dry-run",
+    "restart attacked/a --dry-run", "history attacked/a --step hurts", "versions --bytes",
+    "audit attacked/a",
 ]  # fmt: skip
 
 

@@ -155,7 +155,10 @@ def _failed(error: BaseException) -> int:
         context = error.ctx if isinstance(error, click.UsageError) else None
         if context is not None:
             say(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
-        say(f"stepwell: {error.format_message()}")
+        hint = ""
+        if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+            hint = " A negative number stands behind --, after all options."
+        say(f"stepwell: {error.format_message()}{hint}")
         return USAGE
     if isinstance(error, click.Abort | KeyboardInterrupt):
         say("stepwell: stopped.")
