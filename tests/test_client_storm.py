@@ -135,7 +135,7 @@ async def test_every_acknowledged_call_took_effect_once(tmp_path, seed):
         await client.create_batch("sink", [NewInstance(id=f"sink-{n}") for n in range(SINKS)])
     for _ in range(CLIENTS):
         storm.start_client()
-    heard, engine_dies, client_dies = 0, CLIENTS * 2, CLIENTS * 3
+    heard, engine_dies, client_dies = 0, CLIENTS * 2, 9
     while storm.clients:
         storm.hear()
         if len(storm.acknowledged) - heard >= engine_dies:
