@@ -552,6 +552,34 @@ async def test_l8_one_that_is_terminated_before_it_undoes_anything_can_be_restar
     assert ledger.lines == ["a", "a"]
 
 
+async def test_l8_a_step_that_ends_in_the_moment_in_which_it_is_terminated_is_the_last():
+    """Its outcome is recorded behind the intent, and the replay for the undoing is not told it."""
+    ledger = Ledger()
+    runs, ends = trio.Event(), trio.Event()
+
+    async def first() -> None:
+        runs.set()
+        await ends.wait()
+
+    @workflow
+    async def trip(step: Step) -> None:
+        await step.do(first)
+        await step.do(ledger.book, "b", name="b")
+
+    async with open_test_engine(workflows=[trip], autojump=False) as engine:
+        for _ in range(20):
+            runs, ends = trio.Event(), trio.Event()
+            instance = await engine.create(trip)
+            await runs.wait()
+            ends.set()
+            await instance.terminate(undo=True)
+            await instance.wait_for_status("terminated")
+            undo = (await instance.status()).undo
+            assert undo is not None
+            assert undo.outcome == "complete"
+    assert ledger.lines == []
+
+
 async def test_l8_restarted_from_what_failed_it_does_anew_what_was_undone():
     ledger = Ledger()
 

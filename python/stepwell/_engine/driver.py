@@ -400,6 +400,7 @@ class Driver:
             and runner.undoing is None
             and not isinstance(runner, Undoer)
         ):
+            runner.is_refused = True  # what it is told beside this takes it no further
             self.nursery.start_soon(undoing.end_attempts, self, runner)
 
     def _fenced(self, ticket: int) -> None:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 
 async def end_attempts(host: Host, runner: Runner) -> None:
-    """Ends what runs of a body that is to leave, and unwinds it."""
-    runner.is_refused = True
+    """Ends what runs of a body that is to leave, and begins nothing any more, and unwinds it."""
     for step in list(runner.delivery.open.values()):
         if isinstance(step, StepOperation) and step.live:
             _end(step)
