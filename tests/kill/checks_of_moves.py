@@ -109,22 +109,37 @@ def _of_child(line: Line) -> bool:
 
 def _sure(lines: list[Line]) -> Iterator[Line]:
     """Yields the lines of an instance of which it is known whether they are of before or after a
-    restart: one that was begun is one only when it is acknowledged. A body that has not heard of it
-    yet may still say what it went past."""
+    restart: one that was begun is one only when it is acknowledged."""
     unsure = False
-    seen, before, over = set[str](), set[str](), set[str]()
     for line in lines:
         if line.label in AFRESH and line.op in "va":
             unsure = line.op == "v"
-            before = set(seen) if unsure else before
-            if line.op == "a" and line.label == "restart" and line.data == "done":
-                over |= before
-        if line.op == "p":
-            seen.add(line.data[1])
-            if line.data[1] in over:
-                continue
-        if not unsure or line.op == "v":
+        if not unsure or line.op in "vp":
             yield line
+
+
+class _Past:
+    """What bodies went past. A restart from the start is another life; a body that has not heard of
+    it yet may still say what it went past in its own one."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], str] = {}
+        self._life = ""
+
+    def take(self, line: Line) -> str:
+        """Takes such a line; returns what the same life went past first there."""
+        value, life = line.data
+        if not _of_child(line):
+            self._life = life
+        return self._seen.setdefault((life, line.label), value)
+
+    def get(self, label: str) -> str | None:
+        """Returns what the present life went past there."""
+        return self._seen.get((self._life, label))
+
+    def forget(self) -> None:
+        """What a life went past may be erased."""
+        self._seen.clear()
 
 
 def undos_run_backwards_and_once(round: Round) -> None:
@@ -159,15 +174,15 @@ def an_undo_is_told_what_its_step_came_to(round: Round) -> None:
         for line in lines:
             if line.op == "d":
                 made[line.label].add(line.data)
-        past: dict[str, str] = {}
+        past = _Past()
         for line in _sure(lines):
-            if line.op == "a" and line.label in AFRESH:
-                past = {}
+            if line.op == "v" and line.label in AFRESH:
+                past.forget()
             elif line.op == "p":
-                past[line.label] = line.data[0]
+                past.take(line)
             elif line.op == "u":
                 output, _ = line.data
-                known = past.get(line.label, output)
+                known = past.get(line.label) or output
                 if output != known or (output and output not in made[line.label]):
                     what = f"{id}: the undo of {line.label} was told {line.data}"
                     round.report.problem("lost", f"{what}; made were {made[line.label]}, {known}")
@@ -177,21 +192,18 @@ def what_the_body_went_past_stays(round: Round) -> None:
     """Until somebody restarts it, and if that is from what failed, and nothing was undone, also
     then (L6): the value, and that the step does not run again."""
     for id, lines in round.moved.items():
-        past: dict[str, str] = {}
-        undone = False
+        past, undone = _Past(), False
         for line in _sure(lines):
-            if line.op == "a" and line.label in AFRESH:
+            if line.op == "v" and line.label in AFRESH:
                 if line.label == "restart" or undone:
-                    past = {}
-                # a child that had not ended is another one now
-                past = {label: it for label, it in past.items() if not label.startswith("k")}
+                    past.forget()
                 undone = False
             elif line.op == "u":
                 undone = True
-            elif line.op == "p" and past.setdefault(line.label, line.data[0]) != line.data[0]:
-                text = f"{id} went past {line.label} with {past[line.label]} and {line.data[0]}"
+            elif line.op == "p" and (known := past.take(line)) != line.data[0]:
+                text = f"{id} went past {line.label} with {known} and {line.data[0]}"
                 round.report.problem("lost", text)
-            elif line.op == "s" and line.label in past and not line.data[2]:
+            elif line.op == "s" and past.get(line.label) and not line.data[2]:
                 round.report.problem("twice", f"{id} went past {line.label}, which ran again")
 
 

@@ -111,6 +111,10 @@ class Moved:
         self.life = str(step.uuid())
         """The same until it is restarted from the start."""
 
+    def begins(self) -> None:
+        """Says which life it is."""
+        steps.journal.put("p", self.who, "", ["", self.life])
+
     def past(self, label: str, value: Any) -> None:
         """Says that the body went past a step."""
         self.seen[label] = value
@@ -135,6 +139,7 @@ async def saga(step: Step, params: list[int]) -> dict[str, str]:
     """Steps with undos, and perhaps one that fails: params are seed and number."""
     it = fate(*params)
     body = Moved(step, it.undoes)
+    body.begins()
     for index, way in enumerate(it.ways):
         label = f"{index:02}"
         match way:
@@ -175,6 +180,7 @@ async def relay(step: Step, params: list[Any]) -> list[str]:
     seed, number, run, made = params
     it = fate(seed, number)
     body = Moved(step, it.undoes)
+    body.begins()
     steps.journal.put("n", body.who, data=[run, made])
     await body.do(slow, f"r{run}", it.delay / 4)
     made = [*made, body.seen[f"r{run}"]]
