@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trio.lowlevel import enable_ki_protection
+
 from .._codes import error_of
 from .._core import NOT_FOUND, OUTDATED, OVERLOADED, STATE
 from .._errors import EngineClosed, InvalidConfig, StepwellError
@@ -71,6 +73,7 @@ class ScheduleRuns(ScheduleReading):
             self._busy[number] = False
             self._host.nursery.start_soon(self._look_after, number)
 
+    @enable_ki_protection
     async def find(self) -> None:
         """Looks at those that another life of the engine left in the middle of something, and says
         of which there is no code."""
