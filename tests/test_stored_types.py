@@ -497,6 +497,7 @@ async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_r
         records = await instance.history()
     assert ran == []
     assert len(said) == 1
+    assert " at 0x" not in said[0]  # it is recorded
     why = (
         ("Unmade has an __init__ that needs other")
         if fn is makes
@@ -505,7 +506,7 @@ async def test_d8_a_step_whose_result_can_never_be_stored_is_refused_before_it_r
     assert (
         "as_type="
         if method == "map"
-        else f"was not run, because nothing it returns could be stored: test_stored_types.{why}"
+        else f" was not run, because nothing it returns could be stored: test_stored_types.{why}"
     ) in said[0]
     # `map` refused its option
     assert [record.attempt for record in records] == ([] if method == "map" else [1])

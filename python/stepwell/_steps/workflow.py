@@ -500,10 +500,12 @@ class FunctionPlan:
         """Returns why no step of this function is run; None if it may be. It would have run for
         nothing (R8, D8)."""
         if self.is_generator:
-            return InvalidConfig(f"{fn!r} is a generator; a step returns one value. Return a list.")
+            return InvalidConfig(
+                f"{_called(fn)} is a generator; a step returns one value. Return a list."
+            )
         if self.codec.never:
             text = (
-                f"{fn!r} was not run, because nothing it returns could be stored: "
+                f"{_called(fn)} was not run, because nothing it returns could be stored: "
                 f"{self.codec.never}. "
             )
             return NotSerializable(f"{text}Return plain data, or pass as_type=.", path="result")
@@ -583,6 +585,10 @@ def is_plain_def(fn: Any) -> bool:
     if not inspect.isfunction(plain) or plain.__name__ == "<lambda>":
         return False
     return not inspect.iscoroutinefunction(inspect.unwrap(plain, stop=inspect.iscoroutinefunction))
+
+
+def _called(fn: Callable[..., Any]) -> str:
+    return getattr(_unwrapped(fn), "__qualname__", repr(fn))
 
 
 def plan_of(fn: Callable[..., Any]) -> FunctionPlan:
