@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .._codes import error_of
 from .._errors import EngineClosed, StepwellError
@@ -76,6 +77,7 @@ class BulkRuns:
         self._looked = trio.Event()
         """Set when what others left is known: what begins here is not among that."""
 
+    @enable_ki_protection
     async def find(self) -> None:
         """Goes on with those that another engine left, or this one before it crashed."""
         try:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trio.lowlevel import enable_ki_protection
+
 from .._core import MISSING_CODE
 from .._errors import EngineClosed
 from .._log import log
@@ -67,6 +69,7 @@ class Missing:
         for which in [it for it in self._classes if is_there(*it)]:
             self._host.nursery.start_soon(self._resume, self._classes.pop(which))
 
+    @enable_ki_protection
     async def find(self) -> None:
         """Finds those that were blocked before this engine opened, or crashed."""
         with suppress(EngineClosed):

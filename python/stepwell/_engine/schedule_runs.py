@@ -254,6 +254,7 @@ class ScheduleRuns(ScheduleReading):
 
     # What it does by itself.
 
+    @enable_ki_protection
     async def _look_after(self, number: int) -> None:
         busy = self._busy
         try:
