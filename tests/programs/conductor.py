@@ -17,7 +17,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from stepwell import EngineClosed, Instance, InstanceNotFound
+from stepwell import EngineClosed, Instance, InstanceNotFound, InvalidState
 from stepwell._body import rest
 
 from . import interpret, interpret_asyncio, oracle
@@ -74,6 +74,11 @@ class Conductor:
         self.rescues = 0
         self.pauses = fate.pauses
         self.is_paused = self.is_acting = False
+        self.acts = list(fate.acts)
+        self.goes_on: trio.Event | None = None
+        """Of one that was terminated: set when it is restarted."""
+        self.restarts = 0
+        world.runs_max = fate.runs
         self.workflows = (interpret_asyncio if fate.runtime == "asyncio" else interpret).WORKFLOWS
         self.main = self.workflows[0]
         self.is_open, self.leaving = trio.Event(), trio.Event()
@@ -115,7 +120,7 @@ class Conductor:
         self._fail(
             oracle.twice(records),
             oracle.abandoned(self.world, records),
-            oracle.events(self.world, self.sent, "main"),
+            oracle.events(self.world, self.sent),
         )
         self.nursery.start_soon(self._send, "end", 0)
         await self._settled()
@@ -227,7 +232,8 @@ class Conductor:
             raise Failed(f"it returned {value}, and must return {must}")
 
     def _compare(self) -> None:
-        for id, lives in self.world.lives.items():
+        past = [("main, before it began anew", lives) for lives in self.world.past]
+        for id, lives in [*self.world.lives.items(), *past]:
             problem = oracle.disagreement(lives)
             if problem is not None:
                 raise Failed(f"{id}: {problem}")
@@ -260,6 +266,8 @@ class Conductor:
             self._poll()
             possible = self._possible()
             if not possible and not self.is_acting:
+                if self.goes_on is not None:
+                    raise Failed("it is stuck: it was terminated, and does not end")
                 if self._life is not None and self._life.ended:
                     return
                 self._rescue()
@@ -290,30 +298,68 @@ class Conductor:
         timer, now = self.engine.seam.next_timer(), self.engine.seam.now()
         if timer is not None and timer - now < HOUR_US:
             possible.append(lambda: self.engine.seam.advance(timer))
-        if len(self.sent) < self.fate.events and not self._was_over:
+        if self.goes_on is not None:
+            if not self.is_acting and self.engine.peek(self.main, "main") is None:
+                possible.append(lambda: self._begin("restart"))
+            return possible
+        # what ends forgets the events that it was not told of
+        may_end = any(act != "restart" for act in self.acts)
+        if len(self.sent) < self.fate.events and not self._was_over and not may_end:
             possible.append(self._event)
             if self.world.gates:
                 possible += [self._contest] * 3
         if not self.is_acting and (self.is_paused or self.pauses):
             possible.append(self._pause_or_resume)
+        if not self.is_acting and self.acts and self._life is not None:
+            possible.append(lambda: self._begin(self.acts.pop(0)))
         return possible
 
     def _pause_or_resume(self) -> None:
         """Somebody pauses the instance, whatever it is at, or lets it go on."""
-        self.is_acting = True
         self.pauses -= not self.is_paused
-        self.nursery.start_soon(self._act, "resume" if self.is_paused else "pause")
+        self._begin("resume" if self.is_paused else "pause")
+
+    def _begin(self, verb: str) -> None:
+        self.is_acting = True
+        if verb in ("terminate", "undo"):
+            self.goes_on = trio.Event()
+        self.nursery.start_soon(self._act, verb)
 
     async def _act(self, verb: str) -> None:
         async def act() -> None:
             with contextlib.suppress(InstanceNotFound):
                 instance = await self.engine.get(self.main, "main")
-                self.world.was_paused |= verb == "pause"
-                await getattr(instance, verb)()
+                # what is undone is not driven on, as what is paused
+                self.world.was_paused |= verb in ("pause", "undo")
+                await self._do(instance, verb)
                 self.is_paused = verb == "pause"
 
         await self._again(act)
         self.is_acting = False
+
+    async def _do(self, instance: Instance[Any], verb: str) -> None:
+        match verb:
+            case "restart":
+                self.world.is_still = False
+                before = len(self.world.seeds)
+                await instance.restart()
+                self._restarted(before)
+            case "terminate" | "undo":
+                # it has ended if an engine has died before that was told
+                with contextlib.suppress(InvalidState):
+                    await instance.terminate(undo=verb == "undo")
+                self.world.is_still = True
+            case _:
+                await getattr(instance, verb)()
+
+    def _restarted(self, before: int) -> None:
+        if len(self.world.seeds) == before:  # else its body has begun before this was told
+            self.world.restarted()
+        self.told.forget("main")
+        self.restarts += 1
+        if self.goes_on is not None:
+            self.goes_on.set()
+            self.goes_on = None
 
     def _contest(self) -> None:
         """An event and a step's end in one commit: who waits for the one may be cancelled by the
@@ -349,7 +395,14 @@ class Conductor:
         async def send() -> None:
             if self.instance is None:
                 self.instance = await self.engine.get(self.main, "main")
-            await self.instance.send_event(type, payload, dedup_id=f"{type}{payload}")
+            while True:
+                try:
+                    await self.instance.send_event(type, payload, dedup_id=f"{type}{payload}")
+                    return
+                except InvalidState:
+                    if self.goes_on is None:
+                        raise
+                    await self.goes_on.wait()
 
         await self._again(send)
 
@@ -375,14 +428,14 @@ class Conductor:
                 )
 
     async def _look(self, workflow: Any, id: str) -> None:
+        restarts, problems = self.restarts, list[str | None]()
         try:
             instance = await self.engine.get(workflow, id)
-            problems = [
-                self.told.status(id, await instance.status()),
-                self.told.history(id, list(await instance.history())),
-            ]
+            status, history = await instance.status(), list(await instance.history())
+            if not self.is_acting and self.restarts == restarts:
+                problems = [self.told.status(id, status), self.told.history(id, history)]
         except EngineClosed:
-            problems = []
+            pass
         except InstanceNotFound:
             problems = [self.told.gone(id)]
         finally:

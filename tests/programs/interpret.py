@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from stepwell import EventTimeout, Retry, Step, StepFailed, workflow
+from stepwell import EventTimeout, Retry, Step, StepFailed, Undo, workflow
 
 from . import nodes
 from .nodes import Node, Program
@@ -23,6 +23,8 @@ from .world import Life, Panic, Thrown, World
 
 T = TypeVar("T")
 TYPES = ("a", "b")
+SOON = Retry(limit=5, delay=0.25, jitter=0)
+"""Of undos."""
 
 
 def shape(error: BaseException) -> Any:
@@ -102,6 +104,8 @@ class Body:
             options["abandon_on_cancel"] = node.lets_go
         if node.keyed:
             options["key"] = at
+        if node.undo:
+            options["undo"] = self._undo(at, waits=not node.lets_go)
         if node.how in ("cleans", "returns", "breaks"):
             options["name"] = at  # so that the oracle knows its records
         elif node.name is not None:
@@ -127,9 +131,15 @@ class Body:
         self._went_past(at, waited_for)
         return value
 
+    def _undo(self, *labels: str, waits: bool = True) -> Undo:
+        """Returns what undoes these steps; `waits`: nothing of them runs then."""
+        if waits:
+            self.world.undoable.update(labels)
+        return Undo(self.world.undoes, retry=SOON)
+
     def _went_past(self, label: str, waited_for: bool = True, *, is_named: bool = True) -> None:
         if self.step._life.stopping is None:
-            self.world.acknowledged.add(label)
+            self.world.went_past(label)
             if waited_for:
                 self.world.left(label, is_named=is_named)
 
@@ -138,6 +148,7 @@ class Body:
         key = (lambda what: str(what[0])) if node.keyed else None
         retry = Retry(limit=node.retries, delay=0.25, jitter=0)
         fn = self.world.steps[3 if node.how == "thread" else 2]
+        undo = self._undo(*(label for label, *_ in work)) if node.undo else None
         mapped = self.step.map(
             fn,
             work,
@@ -145,6 +156,7 @@ class Body:
             concurrency=node.concurrency,
             on_error="collect" if node.collect else "raise",
             retry=retry,
+            undo=undo,
         )
         try:
             values = await self.outcome(line, at, mapped) if node.items else await mapped
@@ -192,6 +204,11 @@ class Body:
         holds = await self.step.patched(f"change {node.change}")
         self.see(line, at, "patched", node.change, holds)
         return await self.run(node.body, f"{at}p", line) if holds else None
+
+    async def _anew(self, node: nodes.Anew, at: str, line: str) -> None:
+        if self.life.run < self.world.runs_max and self.step.instance.id == "main":
+            self.see(line, at, "goes on as new")
+            await self.step.continue_as_new(self.life.run + 1)
 
     # Control.
 
@@ -392,23 +409,25 @@ world: World | None = None
 """The world of the program that runs; one at a time."""
 
 
-def body_of(step: Step, kind: type[Body] = Body) -> Body:
+def body_of(step: Step, kind: type[Body] = Body, run: int = 1) -> Body:
     """Returns what runs the program of an instance."""
     assert world is not None, "the conductor sets it before anything runs"
-    return kind(step, world, world.live(step.instance.id))
+    return kind(step, world, world.live(step.instance.id, step._life.who.seeded_by, run))
 
 
 async def run_main(body: Body) -> Any:
-    """The program; then it takes what events are left, and waits to be let go."""
+    """The program, perhaps several times; then it takes what events are left, and waits to be let
+    go."""
     step = body.step
     value: list[Any]
     try:
-        value = ["ok", await body.run(body.world.program, "m", "m")]
+        value = ["ok", await body.run(body.world.program, body.world.place, "m")]
     except BaseException as error:
         if step._life.stopping is not None or not (isinstance(error, Exception) or panics(error)):
             raise
         body.see("m", "failed", words(error))
         value = ["failed", shape(error)]
+    await body.node(nodes.Anew(), "end", "m")
     body.life.over = True
     for type in TYPES:
         while True:
@@ -432,9 +451,9 @@ async def run_child(body: Body, label: str) -> Any:
 
 
 @workflow
-async def main(step: Step) -> Any:
+async def main(step: Step, run: int = 1) -> Any:
     """The program of an instance on trio."""
-    return await run_main(body_of(step))
+    return await run_main(body_of(step, run=run))
 
 
 @workflow

@@ -118,9 +118,9 @@ class AsyncioBody(Body):
 
 
 @workflow(name="main", runtime="asyncio")
-async def main(step: Step) -> Any:
+async def main(step: Step, run: int = 1) -> Any:
     """As `interpret.main`."""
-    return await interpret.run_main(interpret.body_of(step, AsyncioBody))
+    return await interpret.run_main(interpret.body_of(step, AsyncioBody, run))
 
 
 @workflow(name="child", runtime="asyncio")

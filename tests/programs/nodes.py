@@ -27,7 +27,8 @@ class Do:
     """One step. `fails` attempts fail; with more than `limit` retries needed, or with what is no
     `Exception`, the step gives up.
 
-    `lets_go`: a thread is not waited for when its step is cancelled.
+    `lets_go`: a thread is not waited for when its step is cancelled. `undo`: there is something
+    that undoes it.
     """
 
     n: int = 0
@@ -39,6 +40,7 @@ class Do:
     name: str | None = None
     raises: Literal["Broken", "Panic", "SystemExit", "Cancelled", "GeneratorExit"] = "Broken"
     lets_go: bool = False
+    undo: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Map:
     concurrency: int = 2
     collect: bool = False
     keyed: bool = False
+    undo: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,11 @@ class Deadline:
 
 
 @dataclass(frozen=True)
+class Anew:
+    """`step.continue_as_new`, unless this is the last run, or that of a child."""
+
+
+@dataclass(frozen=True)
 class Cancelled:
     """What the body asks for in a scope that is cancelled already; nothing on asyncio, which has no
     scopes."""
@@ -205,7 +213,8 @@ class Cancelled:
 
 
 Node: TypeAlias = (
-    Cancelled
+    Anew
+    | Cancelled
     | Do
     | Map
     | Each
@@ -225,6 +234,10 @@ Node: TypeAlias = (
     | Deadline
 )
 Program: TypeAlias = tuple[Node, ...]
+
+
+Act: TypeAlias = Literal["restart", "terminate", "undo"]
+"""`undo`: it is terminated, and first undoes its steps."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +260,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class Fate:
-    """What happens to a program: `seed` decides the order of all that is not said here."""
+    """What happens to a program: `seed` decides the order of all that is not said here.
+
+    `acts`: what somebody does to the instance, one after the other and at any moment; one that was
+    terminated, or undoes its steps, is restarted once it has ended. `runs`: how often it runs in
+    all, as new.
+    """
 
     seed: int = 0
     cuts: tuple[Cut, ...] = ()
@@ -258,4 +276,6 @@ class Fate:
     threads: int = 1
     polls: bool = False
     pauses: int = 0
+    acts: tuple[Act, ...] = ()
+    runs: int = 1
     runtime: Literal["trio", "asyncio"] = "trio"

@@ -62,7 +62,7 @@ def _node(node: Node) -> Any:
             return node.n
         case nodes.Map():
             return _map(node)
-        case nodes.Sleep() | nodes.Reads() | nodes.Cancelled():
+        case nodes.Sleep() | nodes.Reads() | nodes.Cancelled() | nodes.Anew():
             return None
         case nodes.WaitEvent():
             if node.timeout is not None:
@@ -248,7 +248,7 @@ def twice(records: list[Any]) -> str | None:
 def abandoned(world: World, records: list[Any]) -> str | None:
     """Returns which cancelled attempt ran to its end, was waited for, and is in no history."""
     known = {r.name for r in records if r.status == "abandoned"}
-    main = {label for label in world.abandoned if label.startswith("m.")}
+    main = {label for label in world.abandoned if label.startswith(f"{world.place}.")}
     missing = sorted(main - known)
     return (
         (f"steps {missing} ended after they were cancelled; no history says how")
@@ -257,12 +257,12 @@ def abandoned(world: World, records: list[Any]) -> str | None:
     )
 
 
-def events(world: World, sent: list[int], id: str) -> str | None:
-    """Returns what happened to events other than coming once each."""
-    life = world.lives[id][-1]
+def events(world: World, sent: list[int]) -> str | None:
+    """Returns what happened to events other than coming once each, in one of the runs."""
     came = Counter(
         what
-        for seen in life.apart.values()
+        for lives in world.runs.values()
+        for seen in lives[-1].apart.values()
         for _, *rest in seen
         for what in rest[:1]
         if isinstance(what, int)

@@ -52,6 +52,9 @@ SUBMISSIONS = {
         "release",
         "paused",
         "report",
+        "undoes",
+        "undone",
+        "continue_as_new",
     ),
 }
 """What a body asks of the core; the others are read, armed, or asked from outside."""

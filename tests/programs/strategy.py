@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from .nodes import (
+    Anew,
     Cancelled,
     Channel,
     Child,
@@ -48,6 +49,7 @@ steps = st.builds(
     name=st.sampled_from((None, "u")),
     raises=st.sampled_from(("Broken",) * 4 + ("Panic", "SystemExit", "Cancelled", "GeneratorExit")),
     lets_go=st.booleans(),
+    undo=st.booleans(),
 )
 maps = st.builds(
     Map,
@@ -58,6 +60,7 @@ maps = st.builds(
     concurrency=st.integers(1, 3),
     collect=st.booleans(),
     keyed=st.booleans(),
+    undo=st.booleans(),
 )
 TYPES = st.sampled_from((("a",), ("b",), ("a", "b")))
 waits = st.builds(WaitEvent, types=TYPES, timeout=st.none() | SECONDS)
@@ -70,6 +73,7 @@ LEAVES: list[st.SearchStrategy[Any]] = [
     maps,
     st.builds(Reads),
     st.builds(Raise, panics=st.sampled_from((False, False, True))),
+    st.builds(Anew),
 ]
 
 
@@ -163,5 +167,7 @@ fates = st.builds(
     threads=st.integers(1, 2),
     polls=st.booleans(),
     pauses=st.sampled_from((0, 0, 1, 3)),
+    acts=st.sampled_from(((), (), ("restart",), ("terminate",), ("undo",), ("undo", "restart"))),
+    runs=st.sampled_from((1, 1, 1, 2, 3)),
     runtime=st.sampled_from(("trio", "asyncio")),
 )

@@ -18,7 +18,12 @@ class Told:
 
     def __init__(self) -> None:
         self._ends: dict[str, Any] = {}
-        self._records: dict[str, set[Any]] = {}
+        self._records: dict[tuple[str, int], set[Any]] = {}
+
+    def forget(self, id: str) -> None:
+        """It is restarted: what was told of it before is of no matter."""
+        self._ends.pop(id, None)
+        self._records = {of: told for of, told in self._records.items() if of[0] != id}
 
     def status(self, id: str, status: Any) -> str | None:
         """Returns what is wrong with an answer of `status()`."""
@@ -40,14 +45,15 @@ class Told:
         return None
 
     def history(self, id: str, records: list[Any]) -> str | None:
-        """Returns what is wrong with an answer of `history()`."""
+        """Returns what is wrong with an answer of `history()`, among those of the same run."""
+        run = id, max((r.count for r in records if r.kind == "continue_as_new"), default=1)
         lasting = {
             (r.kind, r.branch, r.name, r.key, r.count, r.attempt, r.status)
             for r in records
             if r.kind == "do" and r.status in LASTING
         }
-        lost = self._records.get(id, set()) - lasting
-        self._records[id] = lasting
+        lost = self._records.get(run, set()) - lasting
+        self._records[run] = lasting
         return (
             (f"{sorted(lost, key=repr)} was in the history of {id}, and is not any more")
             if lost
@@ -56,4 +62,5 @@ class Told:
 
     def gone(self, id: str) -> str | None:
         """Returns what is wrong if there is no such instance."""
-        return f"{id} was there, and is not any more" if id in self._records else None
+        is_known = any(of[0] == id for of in self._records)
+        return f"{id} was there, and is not any more" if is_known else None

@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from stepwell import current_step, step_options
+from stepwell import Interrupted, UndoContext, current_step, step_options
 
 from .nodes import Program
 
@@ -46,6 +46,8 @@ FAILURES: dict[str, Callable[[str], BaseException]] = {
 class Life:
     """What one run of one body observed."""
 
+    run: int = 1
+    """Of the instance, as new."""
     together: list[Any] = field(default_factory=list)
     apart: dict[str, list[Any]] = field(default_factory=dict)
     turn: int = 0
@@ -92,9 +94,25 @@ class World:
         self.program = program
         self.children: dict[str, Program] = {}
         self.lives: dict[str, list[Life]] = {}
+        """By id; of the program those since it was restarted, or went on as new."""
+        self.past: list[list[Life]] = []
+        """Of the program, those before."""
+        self.runs: dict[int, list[Life]] = {}
+        """Of each run of the program those that count."""
+        self.runs_max = 1
+        self.seeds: list[int] = []
+        """Of the program, one for each time that it began anew."""
+        self.is_still = False
+        """Whether the program was terminated."""
         self.attempts: dict[str, list[tuple[int, int]]] = {}
         """By label, and for each the life of an engine in which it was made."""
-        self.acknowledged: set[str] = set()
+        self.began: dict[str, tuple[int, str]] = {}
+        """Steps that began: after how many others, and of which instance."""
+        self.acknowledged: dict[str, int] = {}
+        """Steps that a body went past, and how many had begun by then."""
+        self.undoable: set[str] = set()
+        self.undone: dict[str, int] = {}
+        """Steps that were undone, and in which life of an engine."""
         self.abandoned: set[str] = set()
         """Steps that were cancelled, ran to their end after that, and whose body went on."""
         self.problems: list[str] = []
@@ -122,9 +140,19 @@ class World:
         """A body has observed something."""
         self.steps = _functions(self)
 
-    def live(self, id: str) -> Life:
+    @property
+    def place(self) -> str:
+        """Where the program stands, which is part of all labels: another one each time that it
+        begins anew."""
+        return f"m{len(self.seeds) if len(self.seeds) > 1 else ''}"
+
+    def live(self, id: str, seed: int, run: int) -> Life:
         """A body begins."""
-        life, lives = Life(), self.lives.setdefault(id, [])
+        if id == "main" and self.seeds[-1:] != [seed]:
+            self._anew(seed, run)
+        life, lives = Life(run), self.lives.setdefault(id, [])
+        if id == "main":
+            self.runs[run] = lives
         if self.was_paused and id == "main" and lives[-1:]:
             self.was_paused = False
             # A task that may begin nothing is cancelled elsewhere than in its step (as in a drain).
@@ -133,10 +161,67 @@ class World:
         lives.append(life)
         return life
 
+    def _anew(self, seed: int, run: int) -> None:
+        if seed in self.seeds:
+            self.problems.append("the program is back in a life before its restart")
+        latest = max(self.runs, default=0)
+        if run not in (latest, latest + 1):
+            self.problems.append(f"run {run} begins after run {latest}")
+        runs = [
+            label
+            for (life, label), count in self.running.items()
+            if count and life == self.life and label.startswith(f"{self.place}.")
+        ]
+        if run > latest and runs:
+            self.problems.append(f"steps {runs} still run when run {run} begins")
+        self.restarted()
+        self.seeds.append(seed)
+
+    def restarted(self) -> None:
+        """What the program observed from now on has nothing to do with what it did before."""
+        if lives := self.lives.pop("main", None):
+            self.past.append(lives)
+
+    def went_past(self, label: str) -> None:
+        """A body has the outcome of a step."""
+        self.acknowledged.setdefault(label, len(self.began))
+
+    async def undoes(self, told: UndoContext) -> None:
+        """Undoes a step, at the second attempt: after all of its own, and after those that began
+        when its body had gone past it (L8)."""
+        label = told.args[0] if isinstance(told.args[0], str) else told.args[0][0]
+        # a crash may have cut short what had not begun yet: nobody knows
+        unknown = label not in self.began and isinstance(told.error, Interrupted)
+        problem = None if unknown else self._wrong_to_undo(label)
+        if problem is not None:
+            self.problems.append(f"{label} is undone, {problem}")
+        await trio.lowlevel.checkpoint()
+        if current_step().attempt == 1:
+            raise Broken("not yet")
+        self.undone[label] = self.life
+
+    def _wrong_to_undo(self, label: str) -> str | None:
+        if label not in self.began:
+            return "and never began"
+        if self.undone.get(label) == self.life:
+            return "and was undone before"
+        if label in self.undoable and self.running[self.life, label]:
+            return "and runs"
+        past, (_, whose) = self.acknowledged.get(label, len(self.began)), self.began[label]
+        after = [
+            it
+            for it, (place, of) in self.began.items()
+            if of == whose and place >= past and it in self.undoable and it not in self.undone
+        ]
+        return f"before {after} are, which began after it" if after else None
+
     @contextmanager
-    def attempt(self, label: str) -> Generator[int]:
+    def attempt(self, label: str, *, in_thread: bool = False) -> Generator[int]:
         """A step function runs."""
         attempt, made = current_step().attempt, self.attempts.setdefault(label, [])
+        self.began.setdefault(label, (len(self.began), current_step().instance_id))
+        if self.is_still and not in_thread and label.startswith(f"{self.place}."):
+            self.problems.append(f"step {label} began after the program was terminated")
         if label in self.acknowledged:
             self.problems.append(f"step {label} ran again after the body had its outcome")
         before, life = made[-1] if made else (0, -1)
@@ -240,7 +325,7 @@ def _functions(world: World) -> tuple[Callable[..., Any], ...]:
 
     @step_options(timeout="30 days")
     def t(label: str, n: int, how: str, fails: int, raises: str = "Broken") -> int:
-        with world.attempt(label) as attempt, world.gate_of_thread(label):
+        with world.attempt(label, in_thread=True) as attempt, world.gate_of_thread(label):
             if attempt <= fails:
                 raise FAILURES[raises](f"{label} {attempt}")
             return n
