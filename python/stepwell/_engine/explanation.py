@@ -186,7 +186,7 @@ def with_undoing(told: Explanation, undo: UndoStatus | None) -> Explanation:
     error = None if undo.error is None else asdict(undo.error)
     return told._replace(
         text=f"{told.text.rstrip('.')}. {text}",
-        details={**told.details, "undo": undo._asdict() | {"error": error}},
+        details={**told.details, "undo": undo._asdict() | {"error": error, "left": [*undo.left]}},
     )
 
 
