@@ -497,8 +497,9 @@ class Model:
                 return len(it.done)
             return "InvalidState"
         assert isinstance(step, int)
-        is_recorded = it.open is not None and any(n for n, at in it.open.lines if at != "running")
-        begun = len(it.done) + is_recorded
+        lines = [] if it.open is None else it.open.lines
+        waits = it.status not in FINAL and (0, "waiting") in lines
+        begun = len(it.done) + (waits or any(n for n, at in lines if at != "running"))
         return step if step < begun and it.script[step][0] in KINDS else "InvalidConfig"
 
     def _erase(self, it: Made, kept: int, *, keeps_attempts: bool) -> None:
