@@ -148,7 +148,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "operator",
         "id",
         "commit",
-        "EngineClosed InstanceExists InvalidConfig InvalidName NotSerializable Overloaded TooLarge",
+        "EngineClosed InstanceExists InvalidConfig InvalidName InvalidState NotSerializable "
+        "Overloaded TooLarge",
         "create create_batch find",
     ),
     Operation(
@@ -161,7 +162,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "operator",
         "id",
         "commit",
-        "EngineClosed InvalidConfig NotSerializable Overloaded TooLarge",
+        "EngineClosed InvalidConfig InvalidState NotSerializable Overloaded TooLarge",
         "create_batch find",
     ),
     Operation(
@@ -176,7 +177,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "id",
         "waits",
         "EngineClosed InstanceErrored InstanceExists InstanceTerminated InvalidConfig "
-        "InvalidName InvalidPayload NotSerializable Overloaded TooLarge",
+        "InvalidName InvalidPayload InvalidState NotSerializable Overloaded TooLarge",
         "create create_batch find until explain",
     ),
     Operation(
@@ -319,7 +320,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "admin",
         "call",
         "many",
-        "EngineClosed InvalidConfig",
+        "EngineClosed InvalidConfig InvalidState",
         "do_to_many",
     ),
     Operation(
