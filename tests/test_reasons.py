@@ -134,7 +134,7 @@ async def test_one_whose_start_time_is_over_is_an_example_of_what_holds_it_up():
 
     @workflow(concurrency=1)
     async def holds(step):
-        await step.do(gate.wait)
+        await step.do(gate.wait, timeout="30 days")
 
     async with open_test_engine(workflows=[holds], autojump=False) as engine:
 
