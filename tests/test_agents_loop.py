@@ -67,8 +67,7 @@ async def test_tools_run_together_and_the_model_is_told_what_came_of_them(runtim
     assert (result.text, result.stopped, result.turns) == ("3 and 7", "done", 2)
     assert [it.role for it in result.messages] == ["user", "assistant", "tool", "tool", "assistant"]
     assert [(it.call_id, it.text) for it in result.messages[2:4]] == [("1", "3"), ("2", "7")]
-    steps = sorted((it.name, it.key) for it in history if it.kind == "do" and it.key)
-    assert steps == [("add", "1"), ("add", "2")]
+    assert [it.name for it in history if it.kind == "do"] == ["model", "add", "add", "model"]
 
 
 @RUNTIMES
@@ -105,19 +104,51 @@ async def test_nobody_who_approves_in_time_and_edits_that_do_not_fit_are_told_to
 
 
 async def test_only_calls_that_a_predicate_wants_approved_wait():
-    @tool(approval=lambda args: args["cents"] > 100)
-    def pay(cents: int) -> str:
+    @tool(approval=lambda args: args["cents"] > args["free"])
+    def pay(cents: int, free: int = 100) -> str:
         return f"paid {cents}"
 
-    model = ScriptedModel([call("1", "pay", cents=5), call("2", "pay", cents=500), "ok"])
+    model = ScriptedModel([call("1", "pay", cents=5), call("2", "pay", cents="500"), "ok"])
     agent = looped(model, [pay], name="agent")
     async with open_test_engine(workflows=[agent], autojump=False) as engine:
         instance = await engine.create(agent, "pay")
         await instance.wait_for_status("waiting")
         (asked,) = (await engine.approvals.list()).items
-        assert asked.detail["args"] == {"cents": 500}
+        assert asked.detail["args"] == {"cents": "500"}
         await engine.approvals.approve(asked.id, by="bob")
         assert said(await instance.result(), "tool") == ["paid 5", "paid 500"]
+
+
+async def test_a_predicate_that_raises_wants_it_approved():
+    @tool(approval=lambda args: args["nothing"])
+    def pay(cents: int) -> str:
+        return f"paid {cents}"
+
+    agent = looped(ScriptedModel([call("1", "pay", cents=5), "ok"]), [pay], name="agent")
+    async with open_test_engine(workflows=[agent], autojump=False) as engine:
+        instance = await engine.create(agent, "pay")
+        await instance.wait_for_status("waiting")
+        (asked,) = (await engine.approvals.list()).items
+        await engine.approvals.approve(asked.id, by="bob", metadata={"arguments": "all of it"})
+        (told,) = said(await instance.result(), "tool")
+    assert told.endswith("those that whoever approved it has given are no object")
+
+
+async def test_loops_of_one_body_and_ids_of_any_kind_do_not_meet():
+    @workflow
+    async def body(step: Step) -> list[str | None]:
+        calls = [call("1", "add", a=1), call("1", "add", a=2), call("", "add", a=3)]
+        calls.append(call("x" * 300 + "\n", "add", a=4))
+
+        async def model(messages, tools) -> Reply:
+            return Reply("ok") if len(messages) > 1 else Reply(calls=calls)
+
+        first = await loop(step, model, [add], messages="go")
+        second = await loop(step, model, [add], messages="go")
+        return said(first, "tool") + said(second, "tool")
+
+    async with open_test_engine(workflows=[body]) as engine:
+        assert await engine.call(body) == ["3", "4", "5", "6"] * 2
 
 
 async def test_whatever_is_wrong_with_a_call_is_told_to_the_model():
@@ -139,7 +170,8 @@ async def test_whatever_is_wrong_with_a_call_is_told_to_the_model():
 async def test_a_tool_that_is_not_to_be_tried_again_is_told_to_have_been_cut_short():
     stuck = trio.Event()
 
-    @tool(on_interrupt="fail")
+    @tool
+    @step_options(on_interrupt="fail")
     async def launch() -> None:
         stuck.set()
         await trio.sleep_forever()
@@ -426,6 +458,8 @@ def test_what_cannot_be_told_to_a_model_is_refused_where_it_is_made(fn):
 
 
 def test_what_is_malformed_is_refused():
+    with pytest.raises(InvalidConfig, match="put @tool above @step_options"):
+        step_options(retry=Retry.never)(add)
     with pytest.raises(InvalidConfig, match='neither "retry" nor "fail"'):
         tool(on_interrupt="never")
     for wrong in ({"turns": -1}, {"tokens": "many"}, {"cost": float("nan")}, {"time": "soon"}):
@@ -444,6 +478,8 @@ def test_what_is_malformed_is_refused():
         (ScriptedModel(["ok"]), {"tools": [add, add]}, "two are called add"),
         (ScriptedModel(["ok"]), {"tools": [len]}, "no tool; make it one with @tool"),
         (ScriptedModel(["ok"]), {"records": 0}, "below 1"),
+        (ScriptedModel(["ok"]), {"compact": 7}, "compact=7 cannot be called"),
+        (ScriptedModel(["ok"]), {"as_type": subprocess.Popen[str]}, "cannot be read from JSON"),
     ],
 )
 async def test_what_is_no_loop_ends_its_instance_and_says_why(model, options, told):

@@ -33,7 +33,7 @@ from ._messages import (
     Stopped,
     ToolCall,
 )
-from ._tools import BadArguments, Tool, answer_text, read_as
+from ._tools import BadArguments, Tool, answer_text, read_by, reader_of
 
 T = TypeVar("T")
 RECORDS = 2_000
@@ -69,8 +69,8 @@ async def loop(
 ) -> LoopResult[Any]:  # fmt: skip
     """Asks a model, runs the tools that it calls, tells it what came of them, until it calls none.
 
-    Each call of the model is a step, "model", and each call of a tool is one, with the tool's name
-    and the id of the call as its key: what is recorded is not asked and not done again. Tools that
+    Each call of the model is a step, "model", and each call of a tool is one, with the tool's name,
+    in a branch of its own: what is recorded is not asked and not done again. Tools that
     the model calls together run together. What a tool raises for good, a tool that does not exist,
     arguments that do not fit, a refusal: all of it is told to the model, which goes on with that.
 
@@ -111,17 +111,15 @@ class _Loop:
         messages: str | Sequence[Message] | None, budget: Budget, as_type: Any,
         compact: Compact | None, records: int, carry: Carry | None,
     ) -> None:  # fmt: skip
-        if not callable(model):
-            raise InvalidConfig(f"model={model!r:.80} cannot be called; see agents.Model.")
         if records < 1:
             raise InvalidConfig(f"records={records!r} is below 1.")
         self._step = step
-        self._model: Any = model if inspect.isroutine(model) else model.__call__
-        self._compact = compact
+        self._model = _function("model", model)
+        self._compact = None if compact is None else _function("compact", compact)
         self._tools = _by_name(tools)
         self._budget = budget
         self._time = None if budget.time is None else to_us(budget.time, "time")
-        self._as_type = as_type
+        self._reader = None if as_type is None else reader_of(as_type)
         self._records = records
         self._carry = carry or Carry()
         self._began = self._carry.began or step.now()
@@ -129,10 +127,8 @@ class _Loop:
         self._messages = [*self._carry.messages, *_as_messages(messages)]
         self._steered: list[str] = []
         self._made = 0
-        self._keys: set[str] = set()
         self._asked: list[tuple[str, ToolCall]] = []
         self._answers: dict[str, str] = {}
-        self._reply: Reply | None = None
         self._value: Any = None
         self._stopped: Stopped = "done"
 
@@ -166,7 +162,7 @@ class _Loop:
         while not self._is_used_up():
             await self._shorten()
             self._say_what_was_steered()
-            self._reply = reply = await self._step.do(
+            reply: Reply = await self._step.do(
                 self._model, tuple(self._messages), tuple(self._tools.values()), name="model",
                 as_type=Reply,
             )  # fmt: skip
@@ -209,10 +205,10 @@ class _Loop:
         self._messages += [Message("user", it) for it in said]
 
     def _is_last_word(self, text: str | None) -> bool:
-        if self._as_type is None:
+        if self._reader is None:
             return True
         try:
-            self._value = read_as(text or "", self._as_type)
+            self._value = read_by(self._reader, text or "")
         except BadArguments as error:
             why = f"Your answer cannot be read as JSON of the type that is wanted: {error}"
             self._messages.append(Message("user", why))
@@ -222,7 +218,8 @@ class _Loop:
     # Tools.
 
     async def _call_all(self, calls: Sequence[ToolCall]) -> None:
-        named = [(self._key_of(it), it) for it in calls]
+        # by its place: ids come from the model, and are its own for one conversation at most
+        named = [(f"{self._turns}.{n}", it) for n, it in enumerate(calls, 1)]
         self._asked = named
         await self._step.each(self._answer, named, name="tools", key=lambda it: it[0])
         self._say_what_was_answered()
@@ -234,32 +231,17 @@ class _Loop:
             Message("tool", self._answers.pop(key, CUT_SHORT), call_id=it.id) for key, it in asked
         ]
 
-    def _key_of(self, call: ToolCall) -> str:
-        """Returns the key of a call's step: its id, as long as the model gives each call its
-        own."""
-        key, again = call.id, 1
-        while key in self._keys:
-            again += 1
-            key = f"{call.id}#{again}"
-        self._keys.add(key)
-        return key
-
     async def _answer(self, named: tuple[str, ToolCall]) -> None:
         key, call = named
-        self._answers[key] = await self._called(key, call)
+        self._answers[key] = await self._called(call)
 
-    async def _called(self, key: str, call: ToolCall) -> str:
+    async def _called(self, call: ToolCall) -> str:
         """Runs one tool; returns what the model is told of it."""
         tool = self._tools.get(call.name)
         if tool is None:
             return f"There is no tool {call.name}. There are: {', '.join(self._tools) or 'none'}."
         try:
             args = await self._approved(tool, call)
-            self._made += 1
-            value = await self._step.do(
-                functools.partial(tool.fn, **args), name=tool.name, key=key, retry=tool.retry,
-                on_interrupt=tool.on_interrupt,
-            )  # fmt: skip
         except BadArguments as error:
             return f"{tool.name} was not called, its arguments do not fit: {error}"
         except Rejected as error:
@@ -267,6 +249,12 @@ class _Loop:
             return f"{tool.name} was not called: {error.by} refused it{why}"
         except ApprovalTimeout:
             return f"{tool.name} was not called: nobody approved it in time."
+        self._made += 1
+        try:
+            value = await self._step.do(
+                functools.partial(tool.fn, **args), name=tool.name, retry=tool.retry,
+                on_interrupt=tool.on_interrupt,
+            )  # fmt: skip
         except Interrupted:
             return f"{tool.name} was cut short, may have been done in part, and is not tried again."
         except StepFailed as error:
@@ -277,7 +265,7 @@ class _Loop:
         """Returns the arguments of a call, once it may be made: those that whoever approved it has
         given in place of the model's, if any."""
         args = tool.checked(call.args)
-        if not tool.needs_approval(call.args):
+        if not tool.needs_approval(args):
             return args
         self._made += 1
         decision = await self._step.wait_for_approval(
@@ -286,6 +274,8 @@ class _Loop:
         match decision.metadata:
             case {"arguments": dict(edited)}:
                 return tool.checked(edited)
+            case {"arguments": _}:
+                raise BadArguments("those that whoever approved it has given are no object")
             case _:
                 return args
 
@@ -297,11 +287,19 @@ class _Loop:
         self._say_what_was_steered()
         is_done = self._stopped == "done"
         return LoopResult(
-            text=self._reply.text if self._reply is not None else None,
+            text=next((it.text for it in reversed(self._messages) if it.role == "assistant"), None),
             value=self._value if is_done else None,
             stopped=self._stopped,
             carry=Carry(self._messages, self._began, self._turns, self._usage),
         )
+
+
+def _function(name: str, given: Any) -> Any:
+    """Returns what is called as a step, with the options that it was given."""
+    if not callable(given):
+        raise InvalidConfig(f"{name}={given!r:.80} cannot be called; see agents.{name.title()}.")
+    is_one = inspect.isroutine(given) or isinstance(given, functools.partial)
+    return given if is_one else given.__call__
 
 
 def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:

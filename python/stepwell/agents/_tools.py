@@ -36,19 +36,20 @@ class Tool:
         schema: JSON schema of its arguments, an object.
         fn: The function.
         approval: Whether somebody has to approve a call first.
-        on_interrupt: What becomes of a call that a crash cut short.
+        on_interrupt: What becomes of a call that a crash cut short; None: as its `@step_options`
+            say.
         retry: How often it is tried; None: as its `@step_options` say.
     """
 
     def __init__(
-        self, fn: Callable[..., Any], *, approval: Asked, on_interrupt: OnInterrupt,
+        self, fn: Callable[..., Any], *, approval: Asked, on_interrupt: OnInterrupt | None,
         retry: Retry | None,
     ) -> None:  # fmt: skip
         self.fn = fn
         self.name = names.step_name(getattr(fn, "__name__", ""))
         self.description = inspect.getdoc(fn) or ""
         self.approval = approval
-        self.on_interrupt: OnInterrupt = on_interrupt
+        self.on_interrupt: OnInterrupt | None = on_interrupt
         self.retry = retry
         self._parameters, self._model = _arguments(fn, self.name)
         self.schema: dict[str, Any] = self._model.model_json_schema()
@@ -62,20 +63,28 @@ class Tool:
         return self.fn(*args, **named)
 
     def needs_approval(self, args: dict[str, Any]) -> bool:
-        """Whether somebody has to approve a call with these arguments."""
-        return self.approval(args) if callable(self.approval) else self.approval
+        """Whether somebody has to approve a call with these arguments, as `checked` returned them;
+        also where a function that is to say so raises."""
+        if not callable(self.approval):
+            return self.approval
+        try:
+            return bool(self.approval(dict(args)))
+        except Exception:
+            return True
+
+    def _set_options(self, options: Any) -> None:
+        raise InvalidConfig(f"tool {self.name}: put @tool above @step_options, not below it.")
+
+    __stepwell_options__ = property(None, _set_options)
 
     def checked(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Returns arguments as the function's annotations want them. Raises BadArguments."""
+        """Returns arguments as the annotations want them, defaults among them. Raises
+        BadArguments."""
         try:
             made = self._model.model_validate(args)
         except ValidationError as error:
             raise BadArguments(_told(error)) from None
-        return {
-            name: getattr(made, field)
-            for name, field in self._parameters.items()
-            if field in made.model_fields_set
-        }
+        return {name: getattr(made, field) for name, field in self._parameters.items()}
 
 
 def _arguments(fn: Callable[..., Any], name: str) -> tuple[dict[str, str], Any]:
@@ -114,11 +123,11 @@ def _arguments(fn: Callable[..., Any], name: str) -> tuple[dict[str, str], Any]:
 def tool(fn: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, approval: Asked = False, on_interrupt: OnInterrupt = "retry", retry: Retry | None = None
+    *, approval: Asked = False, on_interrupt: OnInterrupt | None = None, retry: Retry | None = None
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     fn: Callable[..., Any] | None = None, /, *, approval: Asked = False,
-    on_interrupt: OnInterrupt = "retry", retry: Retry | None = None,
+    on_interrupt: OnInterrupt | None = None, retry: Retry | None = None,
 ) -> Any:  # fmt: skip
     """Makes a tool of a function, async or plain. It is called as a step of its own, so whatever
     holds for steps holds for it: `@step_options`, `current_step()`, threads for plain functions.
@@ -128,17 +137,17 @@ def tool(
             checked against it, and it is what the model is told. The docstring is what the model
             reads of the tool; `Annotated[str, Field(description=…)]` describes a parameter.
         approval: True: each call waits until somebody approves it. A function of the arguments, by
-            name: those for which it returns True. It is part of the body: it decides alike on
-            every replay, and waits for nothing.
+            name, checked and with defaults: those for which it returns True, or raises. It is part
+            of the body: it decides alike on every replay, and waits for nothing.
         on_interrupt: "retry": a call that a crash cut short is made again; "fail": the model is
-            told that it may have been done in part.
+            told that it may have been done in part. Default: as `@step_options` say, or "retry".
         retry: How often a call is tried; default: as `@step_options` say, or the engine.
 
     Raises:
         InvalidConfig: It is no function, a parameter has no annotation or no name, or no JSON
             schema can be made of it.
     """
-    if on_interrupt not in ("retry", "fail"):
+    if on_interrupt not in (None, "retry", "fail"):
         raise InvalidConfig(f'on_interrupt={on_interrupt!r:.80} is neither "retry" nor "fail".')
 
     def made(fn: Callable[..., Any]) -> Tool:
@@ -156,10 +165,18 @@ def answer_text(value: Any) -> str:
     return to_json(value, bytes_mode="base64", inf_nan_mode="strings", fallback=repr).decode()
 
 
-def read_as(text: str, type: Any) -> Any:
+def reader_of(type: Any) -> Any:
+    """Returns what reads a type. Raises InvalidConfig."""
+    try:
+        return TypeAdapter(type)
+    except Exception as error:
+        raise InvalidConfig(f"as_type={type!r:.80} cannot be read from JSON: {error}") from error
+
+
+def read_by(reader: Any, text: str) -> Any:
     """Returns a model's last word as a type. Raises BadArguments."""
     try:
-        return TypeAdapter(type).validate_json(text)
+        return reader.validate_json(text)
     except ValidationError as error:
         raise BadArguments(_told(error)) from None
 
