@@ -119,7 +119,7 @@ async def test_only_calls_that_a_predicate_wants_approved_wait():
         assert said(await instance.result(), "tool") == ["paid 5", "paid 500"]
 
 
-async def test_a_predicate_that_raises_wants_it_approved():
+async def test_a_predicate_that_raises_wants_it_approved_and_is_told(caplog):
     @tool(approval=lambda args: args["nothing"])
     def pay(cents: int) -> str:
         return f"paid {cents}"
@@ -132,6 +132,7 @@ async def test_a_predicate_that_raises_wants_it_approved():
         await engine.approvals.approve(asked.id, by="bob", metadata={"arguments": "all of it"})
         (told,) = said(await instance.result(), "tool")
     assert told.endswith("those that whoever approved it has given are no object")
+    assert caplog.text.count("approval= of pay raised, so it waits: KeyError: 'nothing'") == 1
 
 
 async def test_loops_of_one_body_and_ids_of_any_kind_do_not_meet():

@@ -265,8 +265,14 @@ class _Loop:
         """Returns the arguments of a call, once it may be made: those that whoever approved it has
         given in place of the model's, if any."""
         args = tool.checked(call.args)
-        if not tool.needs_approval(args):
-            return args
+        try:
+            if not tool.needs_approval(args):
+                return args
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            self._step.log.warning(
+                "tool %s: its approval= raised, so it waits: %s", tool.name, said
+            )
         self._made += 1
         decision = await self._step.wait_for_approval(
             tool.name, detail={"tool": tool.name, "args": call.args}

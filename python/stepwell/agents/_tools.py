@@ -63,14 +63,9 @@ class Tool:
         return self.fn(*args, **named)
 
     def needs_approval(self, args: dict[str, Any]) -> bool:
-        """Whether somebody has to approve a call with these arguments, as `checked` returned them;
-        also where a function that is to say so raises."""
-        if not callable(self.approval):
-            return self.approval
-        try:
-            return bool(self.approval(dict(args)))
-        except Exception:
-            return True
+        """Whether somebody has to approve a call with these arguments, as `checked` returned them.
+        Raises whatever a function that is to say so raises."""
+        return bool(self.approval(dict(args))) if callable(self.approval) else self.approval
 
     def _set_options(self, options: Any) -> None:
         raise InvalidConfig(f"tool {self.name}: put @tool above @step_options, not below it.")
