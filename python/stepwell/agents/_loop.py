@@ -270,9 +270,7 @@ class _Loop:
                 return args
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
-            self._step.log.warning(
-                "tool %s: its approval= raised, so it waits: %s", tool.name, said
-            )
+            self._step.log.warning("approval= of %s raised, so it waits: %s", tool.name, said)
         self._made += 1
         decision = await self._step.wait_for_approval(
             tool.name, detail={"tool": tool.name, "args": call.args}
