@@ -62,7 +62,7 @@ def asks() -> tuple[CodeType, int]:
     """Returns the innermost running code that is not Stepwell's own, and at which instruction it
     is: little work, for each operation asks."""
     frame = sys._getframe(3)
-    while (outer := frame.f_back) is not None and _is_own(frame):
+    while _is_own(frame) and (outer := frame.f_back) is not None:
         frame = outer
     return frame.f_code, frame.f_lasti
 
