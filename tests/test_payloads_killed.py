@@ -135,7 +135,7 @@ def ran(tmp_path: Path, number: int, at: int) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_d11_killed_at_each_moment_of_a_value_nothing_is_lost_and_nothing_left_over(tmp_path):
-    said, number, died = "", 0, 0
+    said, number = "", 0
     at = random.randrange(EVERY)  # every moment is one in so many runs
     print("first moment", at)
     while True:
@@ -144,8 +144,7 @@ def test_d11_killed_at_each_moment_of_a_value_nothing_is_lost_and_nothing_left_o
         said += told
         if code == 0:
             break
-        died += 1
-    assert died > 150 // EVERY, said
+    assert at - EVERY > 125, said  # the last at which one died: there are some 190
     files: list[Path] = [Path()]
     for _ in range(20):  # what was deleted is freed when the writer is idle
         code, told = ran(tmp_path, 0, 0)
