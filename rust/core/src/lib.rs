@@ -47,6 +47,7 @@ pub mod schedule;
 pub mod sequence;
 pub mod settings;
 pub mod store;
+pub mod stream;
 pub mod submission;
 pub mod tally;
 pub mod timer;
