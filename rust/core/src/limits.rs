@@ -32,6 +32,10 @@ pub const CALLS_KEPT: i64 = 900_000_000;
 pub const FORGETTING: i64 = 3_600_000_000;
 /// Rows that are forgotten in one commit.
 pub const FORGOTTEN: u32 = 256;
+/// How long chunks of a stream are kept in place of which a step's outcome stands, in microseconds.
+pub const CHUNKS_KEPT: i64 = 600_000_000;
+/// Bytes of a stream that one look reads, and one chunk more at most.
+pub const STREAM_READ: u64 = 1 << 20;
 /// Rows of the audit that one look for some goes through.
 pub const AUDIT_READ: usize = 20_000;
 /// Priorities are from minus this to this; higher goes first.

@@ -12,12 +12,14 @@ use stepwell_core::erasure::restarted;
 use stepwell_core::ids::Range;
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::limits::CHUNKS_KEPT;
 use stepwell_core::ranges::Domain;
 use stepwell_core::schedule::{self, Firing, FiringQuery, Schedule};
 use stepwell_core::store::known::Need;
 use stepwell_core::store::{
     Bucket, Called, Ended, Filter, Op, Outcome, Reader, Restart, Store, Transition,
 };
+use stepwell_core::stream::{Chunks, Mark};
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, ApprovalStatus, Source};
 use store_cases::*;
@@ -133,8 +135,29 @@ fn draft() -> impl Strategy<Value = Draft> {
                 answer: [at as u8].into(),
             }))),
             1 => (0_i64..6).prop_map(Op::ForgetCalls),
+            6 => (owned, chunks()).prop_map(|((no, inc), it)| Op::Chunks(no, inc, it.into())),
+            1 => (0_i64..6).prop_map(|it| Op::ForgetChunks(it + CHUNKS_KEPT)),
+            1 => Just(Op::ForgetChunks(1)),
         ].prop_map(Draft::Other),
     ]
+}
+
+/// Chunks of one of two streams, which holds six at most.
+fn chunks() -> impl Strategy<Value = Chunks> {
+    let some = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3), 1..4);
+    (some, 0_usize..4, "[st]", 0_u64..3, 0_i64..6).prop_map(|(some, mark, stream, part, at)| {
+        let mark = Mark::ALL[mark];
+        let chunks = some.into_iter().map(Into::into).collect();
+        Chunks {
+            stream: stream.into(),
+            part,
+            attempt: u32::from(part == 0),
+            mark,
+            chunks: if mark.ends() { Vec::new() } else { chunks },
+            most: [6, 12],
+            at,
+        }
+    })
 }
 
 /// What a restart may keep: places of any instance, so that it keeps some of its own.
@@ -313,6 +336,12 @@ fn all_answers(store: &mut dyn Store) -> String {
         ..bulk::Query::default()
     }));
     say(&scheduled(&mut *reader));
+    for of in (1..=INSTANCES).flat_map(|no| [(no, 1), (no, 2)]) {
+        for (name, after) in [("s", 0), ("s", 2), ("t", 0), ("t", 5)] {
+            say(&reader.stream(of, name, after, 4));
+        }
+        say(&reader.sent(of.0, of.1));
+    }
     for id in ["1", "2"] {
         say(&reader.audit(&Query {
             namespace: "default".into(),

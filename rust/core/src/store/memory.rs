@@ -11,6 +11,7 @@ mod owners;
 mod renamed;
 mod schedules;
 mod shelf;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

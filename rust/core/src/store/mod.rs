@@ -19,6 +19,7 @@ use crate::lifecycle::Status;
 use crate::ranges::Domain;
 use crate::retention::Keep;
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
+use crate::stream::{Chunks, StreamRow};
 use crate::undo::Undo;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 use known::{Damaged, Known, Need, Needs};
@@ -162,6 +163,12 @@ pub enum Op {
     Delete(InstanceNo),
     /// Keeps the last reported progress. Rides along, never causes a commit.
     Progress(InstanceNo, Box<[u8]>),
+    /// Adds chunks to a stream, or ends a passage of it. The answer is the place of the first, or
+    /// [`Outcome::Full`].
+    Chunks(InstanceNo, Incarnation, Box<Chunks>),
+    /// Frees some chunks that nobody is told of any more since before this. The answer is how much of
+    /// what may be done at once that was.
+    ForgetChunks(Micros),
     /// Writes an approval, replacing the one with the same id.
     Approval(Box<Approval>),
     /// Gives an approval a state in which nobody decides it any more, if it is open. One that is not
@@ -235,6 +242,7 @@ impl Op {
             | Self::Restart(no, ..)
             | Self::Delete(no)
             | Self::Touched(no, _)
+            | Self::Chunks(no, ..)
             | Self::Progress(no, _) => Some(*no),
             Self::Approval(it) => Some(it.no),
             Self::EndApproval(..)
@@ -256,6 +264,7 @@ impl Op {
             | Self::ForgetAudit(_)
             | Self::Called(_)
             | Self::ForgetCalls(_)
+            | Self::ForgetChunks(_)
             | Self::Forget(_) => None,
         }
     }
@@ -367,6 +376,8 @@ pub enum Outcome {
     Seen,
     /// The incarnation is not the stored one: nothing was changed (D6).
     Fenced,
+    /// The stream holds what it may: nothing was changed.
+    Full,
 }
 
 /// What the store knows of one instance, without payloads.
@@ -782,6 +793,17 @@ pub trait Reader: Send {
     /// Returns the types of the events that are kept for an instance, in their order, and how many
     /// of each; at most so many types.
     fn kept(&mut self, no: InstanceNo, types: u32) -> Result<Vec<(Box<str>, u64)>, Error>;
+    /// Returns the rows of a stream from the one on that holds the chunk after this place; at most so
+    /// many, and as many bytes as one answer has room for.
+    fn stream(
+        &mut self,
+        of: (InstanceNo, Incarnation),
+        name: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StreamRow>, Error>;
+    /// Returns how many places the body took in each of its blocks, by the place of the block's record.
+    fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error>;
     /// Returns one page of instances.
     fn page(&mut self, filter: &Filter) -> Result<Page, Error>;
     /// Returns the instances of one page.

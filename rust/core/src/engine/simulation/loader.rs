@@ -18,6 +18,7 @@ use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{
     Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
 };
+use crate::stream::StreamRow;
 use crate::submission::Command;
 use crate::wait::Wait;
 
@@ -126,6 +127,20 @@ impl Reader for Torn<'_> {
 
     fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
         self.now.loose(beyond, limit)
+    }
+
+    fn stream(
+        &mut self,
+        of: (InstanceNo, Incarnation),
+        name: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StreamRow>, Error> {
+        self.now.stream(of, name, after, limit)
+    }
+
+    fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error> {
+        self.now.sent(no, of)
     }
 }
 

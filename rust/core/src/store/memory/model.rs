@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::owners::Owners;
 use super::schedules::Schedules;
+use super::streams::Streams;
 use super::Failure;
 use crate::audit;
 use crate::bulk::Bulk;
@@ -18,6 +19,7 @@ use crate::store::{
     Bucket, Called, Ended, Failed, Forgotten, NewInstance, Op, Outcome, Payloads, Restart, Row,
     Transition, FAILURE_HOURS,
 };
+use crate::stream::Chunks;
 use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
 /// How many of a workflow have ended, and of each of its versions.
@@ -51,6 +53,7 @@ pub(super) struct Model {
     pub(super) bulks: BTreeMap<u64, Bulk>,
     pub(super) schedules: Schedules,
     pub(super) large: BTreeSet<LargeKey>,
+    pub(super) streams: Streams,
     pub(super) touched: BTreeMap<InstanceNo, u64>,
     pub(super) owners: Owners,
     pub(super) next_failure: Option<Failure>,
@@ -145,6 +148,8 @@ impl Model {
                 replace(instance.map(|it| &mut it.payloads.attributes), map)
             }
             Op::Progress(no, progress) => self.report(*no, progress),
+            Op::Chunks(no, incarnation, it) => self.stream(*no, *incarnation, it),
+            Op::ForgetChunks(before) => self.streams.forget(*before),
             Op::Approval(approval) => self.keep_approval(approval),
             Op::EndApproval(id, status) => {
                 let open = |it: &&mut Approval| it.id == *id && it.status == ApprovalStatus::Open;
@@ -159,10 +164,7 @@ impl Model {
                 self.meta.insert(name.clone(), value.clone());
                 Outcome::Done(0)
             }
-            Op::Audit(it) => {
-                self.audit.insert(it.number, (**it).clone());
-                Outcome::Done(0)
-            }
+            Op::Audit(it) => self.keep_audit(it),
             Op::Bulk(it) => self.keep_bulk(it),
             Op::Touched(no, number) => self.touch(*no, *number),
             Op::ForgetBulks(before) => self.forget_bulks(*before),
@@ -200,6 +202,11 @@ impl Model {
             Some(present) => *present = approval.clone(),
             None => self.approvals.push(approval.clone()),
         }
+        Outcome::Done(0)
+    }
+
+    fn keep_audit(&mut self, it: &audit::Entry) -> Outcome {
+        self.audit.insert(it.number, it.clone());
         Outcome::Done(0)
     }
 
@@ -426,6 +433,17 @@ impl Model {
         }
     }
 
+    fn stream(&mut self, no: InstanceNo, incarnation: Incarnation, it: &Chunks) -> Outcome {
+        let Some(instance) = self.owned(no, incarnation) else {
+            return Outcome::Fenced;
+        };
+        if instance.row.status.is_final() {
+            return Outcome::Fenced;
+        }
+        let last = instance.history.last().map_or(0, |it| it.seq);
+        self.streams.add(no, incarnation, it, last)
+    }
+
     fn report(&mut self, no: InstanceNo, progress: &[u8]) -> Outcome {
         let instance = self.instances.get_mut(&no);
         replace(instance.map(|it| &mut it.payloads.progress), progress)
@@ -517,6 +535,7 @@ impl Model {
             payloads.params.clone_from(&to.params);
         }
         self.waits.retain(|(owner, _), _| *owner != no);
+        self.streams.leave(no, Some(incarnation));
         Outcome::Done(0)
     }
 
@@ -531,6 +550,7 @@ impl Model {
         self.answers.retain(|(owner, _), _| *owner != no);
         self.touched.remove(&no);
         self.approvals.retain(|it| it.no != no);
+        self.streams.leave(no, None);
         Outcome::Done(0)
     }
 

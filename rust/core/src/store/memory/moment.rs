@@ -11,12 +11,13 @@ use crate::audit;
 use crate::bulk;
 use crate::erasure;
 use crate::history::Stored;
-use crate::ids::{EventId, InstanceNo, Seq, WaitId};
+use crate::ids::{EventId, Incarnation, InstanceNo, Seq, WaitId};
 use crate::large::{named, LargeKey, Loose};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{
     Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
 };
+use crate::stream::StreamRow;
 use crate::wait::Wait;
 
 /// Asks the records as they are at each question.
@@ -92,6 +93,20 @@ impl Reader for MemoryReader {
 
     fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
         Moment(&self.0.lock()).loose(beyond, limit)
+    }
+
+    fn stream(
+        &mut self,
+        of: (InstanceNo, Incarnation),
+        name: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StreamRow>, Error> {
+        Moment(&self.0.lock()).stream(of, name, after, limit)
+    }
+
+    fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error> {
+        Moment(&self.0.lock()).sent(no, of)
     }
 }
 
@@ -278,6 +293,26 @@ impl Reader for Moment<'_> {
             .collect();
         all.retain(|it| self.0.letters.is_empty() && !in_use.contains(it));
         Ok((all, last))
+    }
+
+    fn stream(
+        &mut self,
+        (no, of): (InstanceNo, Incarnation),
+        name: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StreamRow>, Error> {
+        let rows = self.0.streams.rows(no, of, name, after, limit);
+        let history = self.0.instances.get(&no).map(|it| &it.history);
+        let recorded = |place: Seq| {
+            let mut records = history?.iter();
+            records.find(|it| it.seq == place)?.record.payload.clone()
+        };
+        Ok(rows.map(|it| it.read(recorded)).collect())
+    }
+
+    fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error> {
+        Ok(self.0.streams.sent(no, of))
     }
 }
 

@@ -51,6 +51,7 @@ mod rows;
 mod schedules;
 mod schema;
 mod statements;
+mod streams;
 mod sums;
 mod sweep;
 mod trace;

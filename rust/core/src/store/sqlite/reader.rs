@@ -16,18 +16,19 @@ use super::fold::Gate;
 use super::guard::Guard;
 use super::heads::Published;
 use super::names::Names;
-use super::{answers, large, pages, read, rows, schedules};
+use super::{answers, large, pages, read, rows, schedules, streams};
 use crate::audit;
 use crate::bulk;
 use crate::clock::moment;
 use crate::erasure;
 use crate::history::Stored;
-use crate::ids::{InstanceNo, Seq};
+use crate::ids::{Incarnation, InstanceNo, Seq};
 use crate::large::{LargeKey, Loose};
 use crate::schedule::{self, Firing, FiringQuery, Schedule};
 use crate::store::{
     Answered, ApprovalFilter, ApprovalPage, Error, Filter, Page, Payloads, Reader, Row,
 };
+use crate::stream::StreamRow;
 use crate::wait::Wait;
 
 /// How long one question may take.
@@ -275,6 +276,20 @@ impl Reader for SqliteReader {
 
     fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
         self.ask(|conn, _, _| large::loose(conn, beyond, limit))
+    }
+
+    fn stream(
+        &mut self,
+        of: (InstanceNo, Incarnation),
+        name: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StreamRow>, Error> {
+        self.ask(|conn, _, _| streams::rows(conn, of, name, after, limit))
+    }
+
+    fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error> {
+        self.ask(|conn, _, _| streams::sent(conn, no, of))
     }
 }
 

@@ -12,11 +12,11 @@ use crate::attributes::pairs;
 /// "Stpw": how SQLite and file(1) know a file of ours.
 pub(super) const APPLICATION_ID: u32 = 0x5374_7077;
 /// Version of the schema that this code reads and writes.
-pub(super) const VERSION: u32 = 8;
+pub(super) const VERSION: u32 = 9;
 
 /// What leads from schema version N to N + 1, for N = 1, 2, 3, …
 pub(super) const MIGRATIONS: &[fn(&Connection) -> rusqlite::Result<()>] =
-    &[to_2, to_3, to_4, to_5, to_6, to_7, to_8];
+    &[to_2, to_3, to_4, to_5, to_6, to_7, to_8, to_9];
 
 /// Steps of blocked instances, what has ended in numbers, attributes that can be found.
 fn to_2(conn: &Connection) -> rusqlite::Result<()> {
@@ -163,6 +163,26 @@ fn to_8(conn: &Connection) -> rusqlite::Result<()> {
            WHERE payload >= x'FF06' AND payload < x'FF07';
          CREATE INDEX answer_large ON answer (substr(payload, 3, 16))
            WHERE payload >= x'FF06' AND payload < x'FF07';",
+    )
+}
+
+/// Streams, and which of their rows are to be freed when.
+fn to_9(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "CREATE TABLE chunk (
+           id INTEGER PRIMARY KEY, no INTEGER NOT NULL, incarnation INTEGER NOT NULL,
+           stream TEXT NOT NULL, place INTEGER NOT NULL, count INTEGER NOT NULL,
+           chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, part INTEGER NOT NULL,
+           attempt INTEGER NOT NULL, mark INTEGER NOT NULL, at INTEGER NOT NULL,
+           crc INTEGER NOT NULL, payload BLOB NOT NULL
+         );
+         CREATE UNIQUE INDEX chunk_place ON chunk (no, incarnation, stream, place);
+         CREATE INDEX chunk_end ON chunk (no, incarnation, stream, place) WHERE mark > 1;
+         CREATE TABLE litter (
+           due INTEGER NOT NULL, no INTEGER NOT NULL, incarnation INTEGER NOT NULL,
+           stream TEXT NOT NULL, upto INTEGER NOT NULL, since INTEGER NOT NULL,
+           PRIMARY KEY (due, no, incarnation, stream, upto)
+         ) WITHOUT ROWID;",
     )
 }
 
@@ -331,6 +351,35 @@ CREATE TABLE answer (               -- to each event that wants one; without a s
   crc INTEGER,
   payload BLOB,
   PRIMARY KEY (no, event)
+) WITHOUT ROWID;
+
+CREATE TABLE chunk (                -- what instances send out while they run; some chunks together
+  id INTEGER PRIMARY KEY,
+  no INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  place INTEGER NOT NULL,           -- in the stream, of the first of them: 1, 2, 3 …
+  count INTEGER NOT NULL,           -- how many places they take
+  chunks INTEGER NOT NULL,          -- how many chunks and bytes the stream holds with these
+  bytes INTEGER NOT NULL,
+  part INTEGER NOT NULL,            -- seq of the record of the body's block, or of what the passage came to
+  attempt INTEGER NOT NULL,         -- that sent them; 0: the body did
+  mark INTEGER NOT NULL,            -- 0 goes on, 1 opens, 2 ends, 3 ends, and what it came to is recorded
+  at INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  payload BLOB NOT NULL
+);
+CREATE UNIQUE INDEX chunk_place ON chunk (no, incarnation, stream, place);
+CREATE INDEX chunk_end ON chunk (no, incarnation, stream, place) WHERE mark > 1;
+
+CREATE TABLE litter (               -- rows of streams that nobody is told any more
+  due INTEGER NOT NULL,             -- when they go
+  no INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL,     -- -1: any
+  stream TEXT NOT NULL,             -- '': all
+  upto INTEGER NOT NULL,            -- those at places between these
+  since INTEGER NOT NULL,
+  PRIMARY KEY (due, no, incarnation, stream, upto)
 ) WITHOUT ROWID;
 
 CREATE TABLE approval (

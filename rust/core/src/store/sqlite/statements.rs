@@ -55,6 +55,22 @@ statements! {
     Restart = "UPDATE instance SET incarnation = ?1, seed = ?2, status = 0, marked = 0, recoveries = 0, \
         reason = NULL, step = NULL, started_at = NULL, ended_at = NULL, start_at = NULL, \
         paused_at = NULL, undo = NULL, updated_at = ?3 WHERE no = ?4 AND incarnation = ?5";
+    LastChunk = "SELECT place + count, chunks, bytes FROM chunk \
+        WHERE no = ? AND incarnation = ? AND stream = ? ORDER BY place DESC LIMIT 1";
+    LastEnd = "SELECT place, chunks, bytes FROM chunk \
+        WHERE no = ? AND incarnation = ? AND stream = ? AND mark > 1 ORDER BY place DESC LIMIT 1";
+    Chunks = "INSERT INTO chunk (no, incarnation, stream, place, count, chunks, bytes, part, attempt, \
+        mark, at, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Litter = "INSERT OR REPLACE INTO litter VALUES (?, ?, ?, ?, ?, ?)";
+    LitterAll = "INSERT OR REPLACE INTO litter SELECT 0, ?1, ?2, '', 0, 0 \
+        WHERE EXISTS (SELECT 1 FROM chunk WHERE no = ?1 AND (?2 = -1 OR incarnation = ?2))";
+    OldestLitter = "SELECT * FROM litter WHERE due < ? ORDER BY due, no, incarnation, stream, upto LIMIT 1";
+    Unlitter = "DELETE FROM litter \
+        WHERE due = ? AND no = ? AND incarnation = ? AND stream = ? AND upto = ?";
+    FreeChunks = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \
+        AND incarnation = ?2 AND stream = ?3 AND place > ?4 AND place < ?5 LIMIT ?6)";
+    FreeStreams = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \
+        AND (?2 = -1 OR incarnation = ?2) LIMIT ?3)";
     NewParams = "INSERT OR REPLACE INTO params VALUES (?, ?, ?)";
     ClearProgress = "DELETE FROM progress WHERE no = ?";
     Bury = "INSERT OR REPLACE INTO grave VALUES (?, ?)";

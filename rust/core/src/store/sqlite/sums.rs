@@ -7,6 +7,7 @@ use crate::history::Record;
 use crate::ids::{EventId, InstanceNo, Seq};
 use crate::letter::Address;
 use crate::schedule::{Firing, Schedule};
+use crate::stream::Chunks;
 use crate::wait::{Approval, Event};
 
 /// What a row says, under a checksum but for whose it is.
@@ -123,6 +124,21 @@ fn event_parts<'a>(it: &'a Event, at: &'a [u8; 8]) -> [Option<&'a [u8]>; 3] {
 /// Checksum of an answer to an event.
 pub(super) fn answer(no: InstanceNo, event: EventId, payload: &[u8]) -> u32 {
     checksum([no, event], &[Some(b"answer"), Some(payload)])
+}
+
+/// Checksum of a row of a stream: whose it is, an instance and its incarnation; its place and part;
+/// what else it says.
+pub(super) fn chunks(whose: [u64; 2], at: [u64; 2], it: &Chunks, payload: &[u8]) -> u32 {
+    let numbers = [
+        at[0],
+        at[1],
+        it.attempt.into(),
+        it.mark as u64,
+        it.at as u64,
+    ];
+    let numbers = numbers.map(u64::to_le_bytes);
+    let parts = [it.stream.as_bytes(), numbers.as_flattened(), payload];
+    checksum(whose, &parts.map(Some))
 }
 
 /// Checksum of a letter.

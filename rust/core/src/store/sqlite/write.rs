@@ -93,6 +93,8 @@ impl<'c> Writing<'c> {
                 Some(_) => self.keep(Sql::Progress, *no, progress),
                 None => Ok(Outcome::Fenced),
             },
+            Op::Chunks(no, incarnation, it) => self.stream(*no, *incarnation, it),
+            Op::ForgetChunks(before) => self.forget_chunks(*before),
             Op::Approval(approval) => self.approval(approval),
             Op::EndApproval(id, status) => self.end_approval(id, *status),
             Op::Leave(letter) => self.leave(letter),
@@ -518,6 +520,7 @@ impl<'c> Writing<'c> {
         for sql in [Sql::ClearResult, Sql::ClearProgress, Sql::CloseAll] {
             let _ = self.run(sql, [no as i64])?;
         }
+        self.leave_streams(no, Some(incarnation))?;
         if let Some(params) = &to.params {
             let _ = self.keep(Sql::NewParams, no, params)?;
         }
@@ -539,6 +542,7 @@ impl<'c> Writing<'c> {
             self.heads.sweeps.bury(no, head);
         }
         self.describe_no_more(no)?;
+        self.leave_streams(no, None)?;
         for sql in [
             Sql::ClearParams,
             Sql::ClearResult,
