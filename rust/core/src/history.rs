@@ -40,6 +40,8 @@ pub enum Kind {
     /// `step.continue_as_new`. What begins a new run of its instance, and says which, is called
     /// "run".
     Continue = 14,
+    /// `step.stream`: a block in which the body sends.
+    Stream = 15,
 }
 
 /// What a record says about its operation.

@@ -13,6 +13,7 @@ use crate::limits::RECORDS_A_START;
 use crate::rewind::{No, Plan};
 use crate::schedule::{self, Firing, Schedule};
 use crate::store::{Answered, ApprovalPage, Look, Row};
+use crate::stream::StreamRow;
 use crate::tally::ReasonTold;
 use crate::wait::Wait;
 
@@ -78,6 +79,9 @@ pub enum Note {
     Recorded(InstanceNo, Box<Stored>),
     /// It reported its progress.
     Progress(InstanceNo, Box<[u8]>),
+    /// It sent something, or ended a passage: in which incarnation, in which stream, and what. What a
+    /// passage came to is not told here.
+    Streamed(InstanceNo, Box<(Incarnation, Box<str>, StreamRow)>),
     /// Some instance has changed, for whoever awaits that.
     News,
     /// This body begins nothing any more, and leaves when what runs of it has ended; or not.
@@ -164,6 +168,8 @@ pub struct Start {
     pub records: Vec<Stored>,
     /// What it still waits for.
     pub waits: Vec<Wait>,
+    /// How many places of its stream each block of the body took, by the place of the block's record.
+    pub sent: Vec<(Seq, u64)>,
 }
 
 /// The outcome of a wait or ticket.
@@ -240,6 +246,8 @@ pub enum Data {
     Text(String),
     /// One instance, if there is one.
     Row(Option<Box<Look>>),
+    /// An instance, if there is one, and rows of a stream of it.
+    Stream(Option<Box<(Row, Vec<StreamRow>)>>),
     /// Several; and the last that was looked at for them, if that was not all, with the moment of its
     /// creation.
     Rows(Vec<Look>, Option<(InstanceNo, Micros)>),

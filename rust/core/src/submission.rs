@@ -14,6 +14,7 @@ use crate::lifecycle::Status;
 use crate::retention::Keep;
 use crate::rewind;
 use crate::schedule::Firing;
+use crate::stream::Chunks;
 use crate::undo::Undo;
 use crate::wait::Wait;
 
@@ -306,6 +307,9 @@ pub struct Administered {
 /// answered.
 pub const OVERHEARD: u64 = 0;
 
+/// The ticket of what nobody waits for.
+pub const UNHEARD: u64 = 0;
+
 /// A part of what is done to many.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
@@ -463,6 +467,11 @@ pub enum Speech {
     Quiet(u64, u64),
     /// Keep the progress.
     Report(Box<[u8]>),
+    /// Add chunks to a stream. Whoever sends them is told when they are durable, or that the stream is
+    /// full; nobody, if the ticket is [`UNHEARD`].
+    Stream(u64, Box<Chunks>),
+    /// Append the outcome of a step, and end the passage of a stream with it, both or neither.
+    Conclude(u64, Box<(Record, Chunks)>),
     /// The body ended: how, with what, and in which version, which says what type that is.
     Finish(Status, Option<Box<[u8]>>, Option<Box<str>>),
     /// The body has left, and nothing of it runs any more: the instance begins anew, with other

@@ -87,6 +87,14 @@ impl Core {
             Op::Progress(no, progress) if self.watches.hears(*no) => {
                 return Some(Note::Progress(*no, progress.clone()));
             }
+            Op::Chunks(no, incarnation, it) if self.watches.hears(*no) => {
+                let Outcome::Done(place) = outcome else {
+                    return None;
+                };
+                let row = it.row(place, None);
+                let told = (*incarnation, it.stream.clone(), row);
+                return Some(Note::Streamed(*no, Box::new(told)));
+            }
             _ => return None,
         };
         let Outcome::Done(seq) = outcome else {
@@ -111,6 +119,14 @@ impl Core {
         match then {
             After::Done(ticket) => match outcome {
                 Some(Outcome::Done(seq)) => done(&mut applied.notes, self.now, ticket, seq),
+                _ => applied.notes.push(Note::Fenced { ticket }),
+            },
+            After::Sent(ticket) => match outcome {
+                Some(Outcome::Done(place)) => done(&mut applied.notes, self.now, ticket, place),
+                Some(Outcome::Full) => {
+                    let full = Note::refuse(ticket, codes::LIMIT, Data::Nothing);
+                    applied.notes.push(full);
+                }
                 _ => applied.notes.push(Note::Fenced { ticket }),
             },
             After::Say(note) => applied.notes.push(note),
@@ -270,6 +286,7 @@ impl Core {
             interrupted: false,
             records: Vec::new(),
             waits: Vec::new(),
+            sent: Vec::new(),
         })));
     }
 

@@ -51,6 +51,7 @@ impl Core {
             self.push_then(Op::ForgetAudit(before), After::Forgotten);
             self.push_then(Op::ForgetBulks(self.bulks_kept_since()), After::Forgotten);
             self.push_then(Op::ForgetCalls(self.now - CALLS_KEPT), After::Forgotten);
+            self.push_then(Op::ForgetChunks(self.now), After::Forgotten);
         }
     }
 

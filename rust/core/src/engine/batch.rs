@@ -23,6 +23,8 @@ pub(super) struct Step {
 pub(super) enum After {
     /// A record is durable.
     Done(u64),
+    /// Chunks of a stream are durable, or refused.
+    Sent(u64),
     Say(Note),
     /// A creation is answered by itself.
     Created(u64, IfExists),

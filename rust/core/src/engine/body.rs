@@ -13,7 +13,8 @@ use crate::lifecycle::{Effect, Happening, Status};
 use crate::note::Note;
 use crate::store::known::Damaged;
 use crate::store::Op;
-use crate::submission::{Body, Sent, Speech, Submission, Why};
+use crate::stream::Chunks;
+use crate::submission::{Body, Sent, Speech, Submission, Why, UNHEARD};
 use crate::undo::Undo;
 use crate::wait::{Event, Source, Wait};
 
@@ -50,7 +51,14 @@ impl Core {
     /// Decides what a body said.
     pub(super) fn hear(&mut self, by: Body, speech: Speech) -> Option<Submission> {
         let Some(live) = self.speaker(by) else {
-            if let Speech::Attributes(ticket, _) | Speech::Answer(ticket, ..) = speech {
+            let ticket = match speech {
+                Speech::Attributes(ticket, _)
+                | Speech::Answer(ticket, ..)
+                | Speech::Conclude(ticket, _)
+                | Speech::Stream(ticket, _) => ticket,
+                _ => return None,
+            };
+            if ticket != UNHEARD {
                 self.say(Note::Fenced { ticket });
             }
             return None;
@@ -86,6 +94,12 @@ impl Core {
             Speech::Report(progress) => {
                 self.push(Op::Progress(no, progress));
             }
+            Speech::Stream(ticket, chunks) => self.stream(ticket, by, chunks),
+            Speech::Conclude(ticket, what) => {
+                let (record, end) = *what;
+                self.record(ticket, by, record);
+                self.stream(UNHEARD, by, Box::new(end));
+            }
             Speech::Hold => self.hold(no),
             // It did not know yet.
             Speech::Finish(..) | Speech::Continue(_) if live.undo == Some(Undo::Running) => {
@@ -111,6 +125,17 @@ impl Core {
             }
         }
         None
+    }
+
+    fn stream(&mut self, ticket: u64, by: Body, mut chunks: Box<Chunks>) {
+        chunks.at = self.now;
+        self.batch.bytes += chunks.bytes() as usize;
+        let op = Op::Chunks(by.no, by.incarnation, chunks);
+        if ticket == UNHEARD {
+            self.push(op);
+        } else {
+            self.push_then(op, After::Sent(ticket));
+        }
     }
 
     /// R2: the failed attempt and its delay are one commit.

@@ -273,6 +273,8 @@ impl Core {
             | Speech::Open(_)
             | Speech::Quiet(..)
             | Speech::Report(_)
+            | Speech::Stream(..)
+            | Speech::Conclude(..)
             | Speech::Hold
             | Speech::TakenUp
             | Speech::Paused

@@ -15,6 +15,7 @@ use super::{guarded, Shared};
 use crate::codes;
 use crate::engine::Job;
 use crate::failure::recorded;
+use crate::history::Kind;
 use crate::ids::{Incarnation, InstanceNo, Key};
 use crate::note::{Data, Item, Note, Start};
 use crate::store::{Error, Reader, Row};
@@ -221,6 +222,14 @@ pub(crate) fn read_start(
     // Waits before records: one settled in between is then in both, never in neither.
     let mut waits = reader.waits(no)?;
     let records = reader.history(no)?;
+    let streams = records
+        .iter()
+        .any(|it| it.record.operation.kind == Kind::Stream);
+    let sent = if streams {
+        reader.sent(no, incarnation)?
+    } else {
+        Vec::new()
+    };
     // D6: a restart or a deletion in between takes out of the history what this life had finished,
     // and nobody is to do that again for it.
     if reader.instance(no)?.is_none_or(|it| !is_this(&it)) {
@@ -249,6 +258,7 @@ pub(crate) fn read_start(
         interrupted: false,
         records,
         waits,
+        sent,
     }))
 }
 

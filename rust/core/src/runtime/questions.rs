@@ -11,7 +11,7 @@ use crate::changes::Since;
 use crate::codes;
 use crate::failure::recorded;
 use crate::history::Stored;
-use crate::ids::{InstanceNo, Micros};
+use crate::ids::{Incarnation, InstanceNo, Micros};
 use crate::large::LargeKey;
 use crate::lifecycle::Status;
 use crate::limits::{CHILDREN_NAMED, TYPES_NAMED};
@@ -46,6 +46,9 @@ pub enum Question {
     Audit(audit::Query),
     /// What a restart from there would do to a history.
     Rewind(Name, From),
+    /// An instance, and rows of a stream of it: of this incarnation, unless it has another by now, from
+    /// the one on that holds the chunk after this place; at most so many.
+    Stream(Name, Box<str>, (Incarnation, u64), u32),
     /// What is done to many.
     Bulks(bulk::Query),
     /// Schedules.
@@ -138,6 +141,20 @@ pub(crate) fn answer(reader: &mut dyn Reader, question: &Question) -> Result<Dat
             data = Data::Asked(Some(Box::new((look, asked))));
             Ok(())
         })?,
+        Question::Stream(name, stream, (incarnation, after), limit) => {
+            reader.at_once(&mut |it| {
+                let row = it.find(&name.namespace, &name.workflow, &name.id)?;
+                let Some(row) = row else {
+                    data = Data::Stream(None);
+                    return Ok(());
+                };
+                let is_this = row.incarnation == *incarnation;
+                let after = if is_this { *after } else { 0 };
+                let rows = it.stream((row.no, row.incarnation), stream, after, *limit)?;
+                data = Data::Stream(Some(Box::new((row, rows))));
+                Ok(())
+            })?;
+        }
         Question::Bulks(page) => data = Data::Bulks(reader.bulks(page)?),
         Question::Schedules(page) => data = Data::Schedules(reader.schedules(page)?),
         Question::Firings(page) => data = Data::Firings(reader.firings(page)?),
@@ -338,6 +355,7 @@ mod tests {
     use crate::store::samples::{append, create};
     use crate::store::Store;
     use crate::store::{Answered, ApprovalPage, Page};
+    use crate::stream::StreamRow;
 
     /// A reader whose histories are read after one more record was committed.
     struct Late(Box<dyn Reader>, MemoryStore);
@@ -418,6 +436,20 @@ mod tests {
 
         fn loose(&mut self, beyond: Option<LargeKey>, limit: u32) -> Result<Loose, Error> {
             self.0.loose(beyond, limit)
+        }
+
+        fn stream(
+            &mut self,
+            of: (InstanceNo, Incarnation),
+            name: &str,
+            after: u64,
+            limit: u32,
+        ) -> Result<Vec<StreamRow>, Error> {
+            self.0.stream(of, name, after, limit)
+        }
+
+        fn sent(&mut self, no: InstanceNo, of: Incarnation) -> Result<Vec<(Seq, u64)>, Error> {
+            self.0.sent(no, of)
         }
     }
 

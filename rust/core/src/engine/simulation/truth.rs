@@ -439,6 +439,7 @@ impl Truth {
             | Op::Unschedule(_)
             | Op::Called(_)
             | Op::ForgetCalls(_)
+            | Op::ForgetChunks(_)
             | Op::Forget(_)
             | Op::Large(_)
             | Op::ForgetLarge(_)
@@ -456,7 +457,11 @@ impl Truth {
             }
             Op::Restart(no, _, to) => self.restart(*no, to),
             Op::Delete(no) => self.delete(*no),
-            Op::CreateChildren(..) | Op::Seen(..) | Op::Leave(_) | Op::TakeIn(_) => {
+            Op::CreateChildren(..)
+            | Op::Seen(..)
+            | Op::Leave(_)
+            | Op::TakeIn(_)
+            | Op::Chunks(..) => {
                 unreachable!("one that is alone never says so")
             }
         }
