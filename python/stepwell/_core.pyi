@@ -98,6 +98,9 @@ RECORDED: Final[int]
 """(RECORDED, no, Record): this was recorded of an instance that is listened to."""
 PROGRESS: Final[int]
 """(PROGRESS, no, report): it reported this."""
+STREAMED: Final[int]
+"""(STREAMED, no, incarnation, stream, Chunks): it sent these in this stream, or ended a passage.
+What a passage came to is not told here."""
 NEWS: Final[int]
 """(NEWS,): some instance has changed, as `await_change` wanted to know."""
 UNDOES: Final[int]
@@ -162,15 +165,21 @@ Start: TypeAlias = tuple[
     int,
     str | None,
     str | None,
+    list[tuple[int, int]],
 ]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
-format, interrupted, records, waits, seed, id of the schedule that created it, born)
+format, interrupted, records, waits, seed, id of the schedule that created it, born, sent)
 
 records are in order; a wait that was settled while this was read may be in both. `format`: which
 rules the instance keeps for life, so that what it recorded replays (see `_formats`). `interrupted`:
 the engine stopped uncleanly while this body could run (R3). `seed`: the incarnation from which all
 that looks random in it derives (L6). `born`: the name that its workflow had when it was created, if
-that was another one."""
+that was another one. `sent`: how many places of its stream each block of the body took, its end
+included, by the place of the block's record."""
+Chunks: TypeAlias = tuple[int, int, int, int, list[bytes], bytes | None]
+"""(place, attempt, mark, at, chunks, value): a row of a stream. place: of the first chunk, counted
+from 1 in the stream. attempt: that sent it; 0: the body did. value: at an end that CONCLUDES, what
+the step came to."""
 By: TypeAlias = tuple[str | None, str | None]
 """Who does something, and what they say to it, for the audit."""
 Row: TypeAlias = tuple[
@@ -224,6 +233,7 @@ ATTRIBUTES: Final[Kind]
 UNDO: Final[Kind]
 REPLIED: Final[Kind]
 CONTINUED: Final[Kind]
+STREAM: Final[Kind]
 KINDS: Final[tuple[str, ...]]
 """Sorts of operation."""
 
@@ -253,6 +263,15 @@ VERDICTS: Final[tuple[str, ...]]
 """What a record says of its operation."""
 OUTCOMES: Final[frozenset[Verdict]]
 """Verdicts that are the end of their operation."""
+
+GOES_ON: Final[int]
+"""A row of a stream has some chunks of a passage."""
+OPENS: Final[int]
+"""It has the first ones of an attempt, or of a block of the body."""
+ENDS: Final[int]
+"""It is the end of a passage."""
+CONCLUDES: Final[int]
+"""It is its end, and what the step came to stands for it."""
 
 FORMAT: Final[Format]
 """Which rules a new instance keeps."""
@@ -561,6 +580,35 @@ class Calls(Protocol):
         START."""
     def report(self, no: int, incarnation: int, progress: bytes) -> None:
         """Keeps what the body says of its progress, in place of what it said before."""
+    def send_chunks(
+        self,
+        no: int,
+        incarnation: int,
+        stream: str,
+        part: int,
+        attempt: int,
+        mark: int,
+        chunks: Sequence[bytes],
+        most: Sequence[int],
+        is_heard: bool,
+    ) -> int:
+        """Adds chunks to a stream; with the mark ENDS, and none, ends a passage. part: the place of
+        the record of the body's block; 0: a step sends. most: chunks and bytes that the stream may
+        hold. If it is to be heard, DONE when it is durable, at its place in the stream; LIMIT: the
+        stream is full."""
+    def conclude(
+        self,
+        no: int,
+        incarnation: int,
+        begun: int,
+        identity: tuple[Kind, str, str, str | None, int],
+        attempt: int,
+        started_at: int,
+        payload: bytes | None,
+        stream: str,
+    ) -> int:
+        """As `record` of an OK; the passage that the step sends in this stream ends with it, in the
+        same commit, and the record stands for it."""
     def finish(
         self,
         no: int,
@@ -856,7 +904,7 @@ class Core(Calls):
         """From now on CHANGED notes come for this instance; counted."""
     def unwatch(self, no: int) -> None: ...
     def listen(self, no: int) -> None:
-        """As `watch`; RECORDED and PROGRESS notes come, too."""
+        """As `watch`; RECORDED, PROGRESS and STREAMED notes come, too."""
     def ignore(self, no: int) -> None:
         """Takes one `listen` back."""
     def change_epoch(self) -> int:
@@ -949,6 +997,19 @@ class Core(Calls):
         answer, the answer or None if there is none yet), or None."""
     def history(self, no: int) -> int:
         """REPLY data: (Row without payloads, list[Record]) of one moment, or None."""
+    def stream(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        stream: str,
+        incarnation: int,
+        after: int,
+        limit: int,
+    ) -> int:
+        """REPLY data: (no, incarnation, state, list[Chunks]) of one moment, or None: at most so many
+        rows, from the one on that holds the chunk after this place, if the instance is of this
+        incarnation, else from the first on."""
     def approvals(
         self,
         namespace: str | None,
@@ -1155,6 +1216,16 @@ class StoreFile:
         schedule: str | None = None,
     ) -> tuple[Sequence[Row], tuple[int, int] | None]: ...
     def history(self, no: int) -> tuple[Row, Sequence[Record]] | None: ...
+    def stream(
+        self,
+        namespace: str,
+        workflow: str,
+        id: str,
+        stream: str,
+        incarnation: int,
+        after: int,
+        limit: int,
+    ) -> tuple[int, int, int, Sequence[Chunks]] | None: ...
     def approvals(
         self,
         namespace: str | None,

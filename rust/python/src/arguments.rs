@@ -9,6 +9,7 @@ use stepwell_core::limits::PRIORITY_MAX;
 use stepwell_core::retention::{Keep, Retention};
 use stepwell_core::rewind;
 use stepwell_core::settings::{checked, Layer};
+use stepwell_core::stream::Mark;
 use stepwell_core::submission::{
     Anew, Command, Decision, IfExists, Name, NewItem, Sent, Verb, OVERHEARD,
 };
@@ -36,6 +37,10 @@ pub(crate) fn attributes(of: Option<&[u8]>) -> PyResult<Bytes> {
 
 pub(crate) fn kind(code: u8) -> PyResult<Kind> {
     Kind::from_code(code).ok_or_else(|| invalid("no kind has this code"))
+}
+
+pub(crate) fn mark(code: u8) -> PyResult<Mark> {
+    Mark::from_code(code).ok_or_else(|| invalid("no row of a stream has this mark"))
 }
 
 pub(crate) fn verdict(code: u8) -> PyResult<Verdict> {

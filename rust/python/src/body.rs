@@ -3,14 +3,15 @@
 use pyo3::prelude::*;
 use stepwell_core::history::{Begun, Kind, Verdict};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::stream::{Chunks, Mark};
 use stepwell_core::submission::{
-    Body, Child, Continuation, Name, NewItem, Sent, Speech, Submission, Why,
+    Body, Child, Continuation, Name, NewItem, Sent, Speech, Submission, Why, UNHEARD,
 };
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::Source;
 
 use crate::arguments::{
-    attributes, bytes, kind, operation, record, short, status, verdict, wait, ChildTuple,
+    attributes, bytes, kind, mark, operation, record, short, status, verdict, wait, ChildTuple,
     IdentityTuple,
 };
 use crate::core::Core;
@@ -385,6 +386,74 @@ impl Core {
     fn report(&self, py: Python<'_>, no: u64, incarnation: u64, progress: &[u8]) -> PyResult<()> {
         let by = Body { no, incarnation };
         self.submit(py, by.says(Speech::Report(progress.into())))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn send_chunks(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        stream: &str,
+        part: u64,
+        attempt: u32,
+        mark: u8,
+        chunks: Vec<Vec<u8>>,
+        most: [u64; 2],
+        is_heard: bool,
+    ) -> PyResult<u64> {
+        let mark = self::mark(mark)?;
+        if mark == Mark::Recorded || mark.ends() != chunks.is_empty() {
+            return Err(invalid("chunks end nothing, and an end has none"));
+        }
+        let ticket = if is_heard {
+            self.engine.draw_ticket()
+        } else {
+            UNHEARD
+        };
+        let chunks = Box::new(Chunks {
+            stream: stream.into(),
+            part,
+            attempt,
+            mark,
+            chunks: chunks.into_iter().map(Into::into).collect(),
+            most,
+            at: 0,
+        });
+        let by = Body { no, incarnation };
+        self.submit(py, by.says(Speech::Stream(ticket, chunks)))?;
+        Ok(ticket)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn conclude(
+        &self,
+        py: Python<'_>,
+        no: u64,
+        incarnation: u64,
+        begun: u64,
+        identity: IdentityTuple,
+        attempt: u32,
+        started_at: i64,
+        payload: Option<&[u8]>,
+        stream: &str,
+    ) -> PyResult<u64> {
+        let step = identity.into_operation()?;
+        let mut record = record(step, attempt, Verdict::Done, started_at, payload);
+        record.begun = Some(begun);
+        let end = Chunks {
+            stream: stream.into(),
+            attempt,
+            mark: Mark::Recorded,
+            ..Chunks::default()
+        };
+        let ticket = self.engine.draw_ticket();
+        let by = Body { no, incarnation };
+        self.submit(
+            py,
+            by.says(Speech::Conclude(ticket, Box::new((record, end)))),
+        )?;
+        Ok(ticket)
     }
 
     #[pyo3(signature = (no, incarnation, status, payload, version=None))]

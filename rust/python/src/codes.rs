@@ -14,11 +14,12 @@ use stepwell_core::limits::{ANSWERS, EVENTS, PRIORITY_MAX};
 use stepwell_core::ranges::SHARDS_MAX;
 use stepwell_core::settings::TABLE;
 use stepwell_core::store::FORMAT;
+use stepwell_core::stream::Mark;
 use stepwell_core::wait::ApprovalStatus;
 
 use crate::notes;
 
-const NOTES: [(&str, u8); 19] = [
+const NOTES: [(&str, u8); 20] = [
     ("DONE", notes::DONE),
     ("REPLY", notes::REPLY),
     ("START", notes::START),
@@ -30,6 +31,7 @@ const NOTES: [(&str, u8); 19] = [
     ("PAUSE", notes::PAUSE),
     ("RECORDED", notes::RECORDED),
     ("PROGRESS", notes::PROGRESS),
+    ("STREAMED", notes::STREAMED),
     ("NEWS", notes::NEWS),
     ("UNDOES", notes::UNDOES),
     ("SCHEDULE", notes::SCHEDULE),
@@ -58,6 +60,7 @@ fn kind(of: Kind) -> (&'static str, &'static str) {
         Kind::Undo => ("UNDO", "undo"),
         Kind::Reply => ("REPLIED", "reply"),
         Kind::Continue => ("CONTINUED", "continue_as_new"),
+        Kind::Stream => ("STREAM", "stream"),
     }
 }
 
@@ -75,6 +78,15 @@ fn verdict(of: Verdict) -> (&'static str, &'static str) {
         Verdict::Erased => ("ERASED", "attempts"),
         Verdict::Refused => ("REFUSED", "refused"),
         Verdict::Restarted => ("RESTARTED", "restarted"),
+    }
+}
+
+fn mark(of: Mark) -> &'static str {
+    match of {
+        Mark::GoesOn => "GOES_ON",
+        Mark::Opens => "OPENS",
+        Mark::Ends => "ENDS",
+        Mark::Recorded => "CONCLUDES",
     }
 }
 
@@ -98,6 +110,9 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     for of in Verdict::ALL {
         module.add(verdict(*of).0, *of as u8)?;
+    }
+    for of in Mark::ALL {
+        module.add(mark(of), of as u8)?;
     }
     for (name, word) in codes::ALL {
         module.add(*name, *word)?;

@@ -183,6 +183,23 @@ impl StoreFile {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        stream: &str,
+        incarnation: u64,
+        after: u64,
+        limit: u32,
+    ) -> Answer<'py> {
+        let name = name(namespace, workflow, id)?;
+        let after = (incarnation, after);
+        self.ask(py, Question::Stream(name, stream.into(), after, limit))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
     #[pyo3(signature = (namespace, workflow, status, beyond, limit, budget))]
     fn approvals<'py>(
         &self,

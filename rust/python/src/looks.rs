@@ -231,6 +231,22 @@ impl Core {
         self.ask(Question::History(no))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the border is flat")]
+    fn stream(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        id: &str,
+        stream: &str,
+        incarnation: u64,
+        after: u64,
+        limit: u32,
+    ) -> PyResult<u64> {
+        let name = name(namespace, workflow, id)?;
+        let after = (incarnation, after);
+        self.ask(Question::Stream(name, stream.into(), after, limit))
+    }
+
     #[pyo3(signature = (namespace, workflow, status, beyond, limit, budget))]
     fn approvals(
         &self,

@@ -13,6 +13,7 @@ use stepwell_core::rewind::No;
 use stepwell_core::runtime::OfWorkflow;
 use stepwell_core::schedule::{Firing, Schedule};
 use stepwell_core::store::{Answered, Look, Row};
+use stepwell_core::stream::StreamRow;
 use stepwell_core::tally::ReasonTold;
 use stepwell_core::undo::Undo;
 use stepwell_core::wait::{Approval, Source, Wait};
@@ -36,6 +37,7 @@ pub(crate) const PROGRESS: u8 = 16;
 pub(crate) const NEWS: u8 = 17;
 pub(crate) const UNDOES: u8 = 18;
 pub(crate) const SCHEDULE: u8 = 19;
+pub(crate) const STREAMED: u8 = 20;
 
 type Any<'py> = PyResult<Bound<'py, PyAny>>;
 
@@ -106,6 +108,9 @@ pub(crate) fn tuple<'py>(py: Python<'py>, note: &Note) -> Any<'py> {
         } => tuple!(py; PAUSE, no, incarnation, is_on),
         Note::Recorded(no, stored) => tuple!(py; RECORDED, no, record(py, stored)?),
         Note::Progress(no, progress) => tuple!(py; PROGRESS, no, PyBytes::new(py, progress)),
+        Note::Streamed(no, it) => tuple!(
+            py; STREAMED, no, it.0, PyString::intern(py, &it.1), chunks(py, &it.2)?
+        ),
         Note::Schedule { number } => tuple!(py; SCHEDULE, number),
         Note::News => tuple!(py; NEWS),
         Note::Unwind { no, incarnation } => tuple!(py; UNWIND, no, incarnation),
@@ -127,7 +132,15 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
         it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
         each(py, &it.waits, wait)?.to_tuple(), it.seed, it.schedule.as_deref(),
-        it.born.as_deref()
+        it.born.as_deref(), &it.sent
+    )
+}
+
+fn chunks<'py>(py: Python<'py>, it: &StreamRow) -> Any<'py> {
+    let chunks = it.chunks.iter().map(|it| PyBytes::new(py, it));
+    tuple!(
+        py; it.place, it.attempt, it.mark as u8, it.at, PyList::new(py, chunks.collect::<Vec<_>>())?,
+        bytes(py, it.value.as_deref())
     )
 }
 
@@ -283,7 +296,8 @@ pub(crate) fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
         | Data::Row(None)
         | Data::History(None)
         | Data::Rewound(None)
-        | Data::Asked(None) => Ok(py.None().into_bound(py)),
+        | Data::Asked(None)
+        | Data::Stream(None) => Ok(py.None().into_bound(py)),
         Data::Bool(it) => it.into_bound_py_any(py),
         Data::Created {
             no,
@@ -329,6 +343,11 @@ pub(crate) fn answer<'py>(py: Python<'py>, data: &Data) -> Any<'py> {
                 Answered::With(answer) => (true, Some(&**answer)),
             };
             tuple!(py; look(py, found)?, is_known, bytes(py, answer))
+        }
+        Data::Stream(Some(it)) => {
+            let (found, rows) = &**it;
+            let status = found.status as u8;
+            tuple!(py; found.no, found.incarnation, status, each(py, rows, chunks)?)
         }
         Data::Audit((rows, searched_to)) => tuple!(py; each(py, rows, audited)?, *searched_to),
         Data::Changes(is_lost, rows, to) => {
