@@ -144,5 +144,5 @@ def test_every_failure_of_the_core_has_its_error():
 
 
 def test_a_code_is_the_place_of_its_word():
-    assert _core.KINDS[_core.CONTINUED] == _core.KINDS[-1] == "continue_as_new"
+    assert _core.KINDS[_core.STREAM] == _core.KINDS[-1] == "stream"
     assert _core.VERDICTS[_core.RESTARTED] == _core.VERDICTS[-1] == "restarted"

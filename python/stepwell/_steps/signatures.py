@@ -91,6 +91,9 @@ class LimitChanges(TypedDict, total=False):
     value_bytes: int | None
     instance_bytes: int | None
     recoveries: int | None
+    stream_bytes: int | None
+    stream_chunks: int | None
+    chunk_bytes: int | None
 
 
 class DecideOptions(TypedDict, total=False):

@@ -15,7 +15,8 @@ from typing import Any
 
 import click
 
-from .._engine.table import BY_NAME, Parameter
+from .._engine.operation import Parameter
+from .._engine.table import BY_NAME
 from .addresses import Attribute, Given, Moment, Span, Value
 
 STATES = (
@@ -161,6 +162,9 @@ WORDS: dict[str, Make] = {
             "steps": "Steps of one instance",
             "value_bytes": "Size of one value",
             "instance_bytes": "Size of all that one instance was given",
+            "stream_bytes": "Size of what one stream holds",
+            "stream_chunks": "Chunks that one stream holds",
+            "chunk_bytes": "Size of one chunk of a stream",
             "recoveries": "Unclean stops after which an instance is blocked",
         }.items()
     },

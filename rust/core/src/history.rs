@@ -186,5 +186,5 @@ macro_rules! codes {
         }
     };
 }
-codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo, Reply, Continue);
+codes!(Kind: Do, Sleep, Event, Approval, Create, CreateBatch, Call, Result, Send, Patched, Deadline, Attributes, Undo, Reply, Continue, Stream);
 codes!(Verdict: Done, Failed, TimedOut, AttemptFailed, Interrupted, Saved, Started, Abandoned, Erased, Refused, Restarted);

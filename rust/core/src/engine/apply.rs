@@ -6,7 +6,7 @@ use super::batch::Step;
 use super::creations::there;
 use super::{After, Applied, Core, ItemOf, Job};
 use crate::codes;
-use crate::history::Stored;
+use crate::history::{Stored, Verdict};
 use crate::ids::{InstanceNo, Key, Seq};
 use crate::lifecycle::Status;
 use crate::note::{Data, Item, Note, Settled, Start};
@@ -121,11 +121,12 @@ impl Core {
                 Some(Outcome::Done(seq)) => done(&mut applied.notes, self.now, ticket, seq),
                 _ => applied.notes.push(Note::Fenced { ticket }),
             },
-            After::Sent(ticket) => match outcome {
-                Some(Outcome::Done(place)) => done(&mut applied.notes, self.now, ticket, place),
-                Some(Outcome::Full) => {
-                    let full = Note::refuse(ticket, codes::LIMIT, Data::Nothing);
-                    applied.notes.push(full);
+            After::Sent(ticket) => match op {
+                Some((_, Outcome::Done(place))) => {
+                    done(&mut applied.notes, self.now, ticket, place);
+                }
+                Some((Op::Chunks(no, ..), Outcome::Full)) => {
+                    applied.notes.push(self.full(no, ticket));
                 }
                 _ => applied.notes.push(Note::Fenced { ticket }),
             },
@@ -214,6 +215,20 @@ impl Core {
             After::Forgotten => self.forgotten(outcome),
             After::TakenIn(id) => self.taken_in(id, outcome),
         }
+    }
+
+    /// Says that a stream holds what it may.
+    fn full(&self, no: InstanceNo, ticket: u64) -> Note {
+        Note::Settled(Box::new(Settled {
+            no,
+            number: ticket,
+            seq: 0,
+            verdict: Verdict::Failed,
+            kind: Some(codes::LIMIT.into()),
+            payload: None,
+            at: self.now,
+            came_at: None,
+        }))
     }
 
     fn load(&mut self, no: InstanceNo, interrupted: bool, applied: &mut Applied) {

@@ -8,8 +8,8 @@
 pub mod book;
 
 use Limit::{
-    Concurrency, CreateBurst, CreateRate, InstanceBytes, QueueEntries, Recoveries, Steps,
-    ValueBytes,
+    ChunkBytes, Concurrency, CreateBurst, CreateRate, InstanceBytes, QueueEntries, Recoveries,
+    Steps, StreamBytes, StreamChunks, ValueBytes,
 };
 
 /// A limit that can be set.
@@ -31,6 +31,12 @@ pub enum Limit {
     InstanceBytes,
     /// Unclean stops without progress after which an instance is blocked (L11).
     Recoveries,
+    /// Encoded size of what one stream of an instance holds.
+    StreamBytes,
+    /// Chunks that it holds.
+    StreamChunks,
+    /// Encoded size of one of them.
+    ChunkBytes,
 }
 
 /// What is to be known of a limit.
@@ -75,7 +81,7 @@ const MIB: f64 = KIB * KIB;
 
 /// All limits, in the order of [`Limit`]. All are whole numbers below 2^53, but the rate: a
 /// creation a day is about 0.00001 per second.
-pub const TABLE: [Rule; 8] = [
+pub const TABLE: [Rule; 11] = [
     rule(Concurrency, "concurrency", (1.0, 1e6), true, Some(50_000.0)),
     rule(QueueEntries, "queue_entries", (1.0, 1e8), true, Some(2e6)),
     rule(CreateRate, "create_rate", (0.000_01, 1e9), false, None),
@@ -96,6 +102,27 @@ pub const TABLE: [Rule; 8] = [
         Some(KIB * MIB),
     ),
     rule(Recoveries, "recoveries", (1.0, 1e6), false, Some(10.0)),
+    rule(
+        StreamBytes,
+        "stream_bytes",
+        (1.0, KIB * KIB * MIB),
+        false,
+        Some(16.0 * MIB),
+    ),
+    rule(
+        StreamChunks,
+        "stream_chunks",
+        (1.0, 1e9),
+        false,
+        Some(100_000.0),
+    ),
+    rule(
+        ChunkBytes,
+        "chunk_bytes",
+        (1.0, 16.0 * MIB),
+        false,
+        Some(256.0 * KIB),
+    ),
 ];
 
 impl Limit {
