@@ -7,7 +7,8 @@ import pytest
 
 import stepwell
 from stepwell import Approvals, Bulks, Engine, Instance, Namespace, Schedule, aio, sync
-from stepwell._engine.table import BY_NAME, KEYWORDS, OPERATIONS, Operation
+from stepwell._engine.operation import KEYWORDS, Operation
+from stepwell._engine.table import BY_NAME, OPERATIONS
 from stepwell._steps import signatures
 
 WHOSE = {"instance": Instance, "approvals": Approvals, "bulk": Bulks, "schedule": Schedule}

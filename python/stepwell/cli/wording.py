@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .._engine.table import Parameter
+from .._engine.operation import Parameter
 from .options import WORDS
 
 COMMANDS = {
