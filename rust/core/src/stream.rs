@@ -7,6 +7,7 @@
 //! the chunks no longer count, and they go after [`CHUNKS_KEPT`](crate::limits::CHUNKS_KEPT). What a
 //! chunk says is opaque here.
 
+use crate::history::Stored;
 use crate::ids::{Micros, Seq};
 
 /// What a row of a stream is in its passage.
@@ -48,7 +49,7 @@ pub struct Chunks {
     pub stream: Box<str>,
     /// Place of the record of the block in which the body sends them; 0: a step does.
     pub part: Seq,
-    /// The attempt that sends them; 0: the body does.
+    /// The attempt that sends them; of a body always 1.
     pub attempt: u32,
     /// What they are in their passage.
     pub mark: Mark,
@@ -73,13 +74,13 @@ impl Chunks {
 
     /// Returns the row that they are at this place.
     #[must_use]
-    pub fn row(&self, place: u64, value: Option<Box<[u8]>>) -> StreamRow {
+    pub fn row(&self, place: u64, outcome: Option<Box<Stored>>) -> StreamRow {
         StreamRow {
             place,
             attempt: self.attempt,
             mark: self.mark,
             chunks: self.chunks.clone(),
-            value,
+            outcome,
             at: self.at,
         }
     }
@@ -96,14 +97,14 @@ impl Chunks {
 pub struct StreamRow {
     /// Place of its first chunk.
     pub place: u64,
-    /// The attempt that sent it; 0: the body did.
+    /// The attempt that sent it; of a body always 1.
     pub attempt: u32,
     /// What it is in its passage.
     pub mark: Mark,
     /// The chunks.
     pub chunks: Vec<Box<[u8]>>,
-    /// What the passage came to, if this is its end and is recorded: a step's value.
-    pub value: Option<Box<[u8]>>,
+    /// What the passage came to, if this is its end and that is recorded: the outcome of a step.
+    pub outcome: Option<Box<Stored>>,
     /// When it was sent.
     pub at: Micros,
 }

@@ -132,15 +132,16 @@ fn start<'py>(py: Python<'py>, it: &Start) -> Any<'py> {
         &*it.id, bytes(py, it.params.as_deref()), bytes(py, it.attributes.as_deref()),
         it.created_at, it.parent, it.format, it.interrupted, each(py, &it.records, record)?.to_tuple(),
         each(py, &it.waits, wait)?.to_tuple(), it.seed, it.schedule.as_deref(),
-        it.born.as_deref(), &it.sent
+        it.born.as_deref(), PyTuple::new(py, &it.sent)?
     )
 }
 
 fn chunks<'py>(py: Python<'py>, it: &StreamRow) -> Any<'py> {
+    let outcome = it.outcome.as_deref().map(|it| record(py, it)).transpose()?;
     let chunks = it.chunks.iter().map(|it| PyBytes::new(py, it));
     tuple!(
         py; it.place, it.attempt, it.mark as u8, it.at, PyList::new(py, chunks.collect::<Vec<_>>())?,
-        bytes(py, it.value.as_deref())
+        outcome
     )
 }
 

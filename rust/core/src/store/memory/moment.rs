@@ -306,7 +306,7 @@ impl Reader for Moment<'_> {
         let history = self.0.instances.get(&no).map(|it| &it.history);
         let recorded = |place: Seq| {
             let mut records = history?.iter();
-            records.find(|it| it.seq == place)?.record.payload.clone()
+            records.find(|it| it.seq == place).cloned()
         };
         Ok(rows.map(|it| it.read(recorded)).collect())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::history::Stored;
 use crate::ids::{Incarnation, InstanceNo, Micros, Seq};
 use crate::limits::{CHUNKS_KEPT, FORGOTTEN, STREAM_READ};
 use crate::store::Outcome;
@@ -37,10 +38,10 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Returns it as it is read; an end that is recorded with what that record says.
-    pub(super) fn read(&self, recorded: impl Fn(Seq) -> Option<Box<[u8]>>) -> StreamRow {
+    pub(super) fn read(&self, recorded: impl Fn(Seq) -> Option<Stored>) -> StreamRow {
         let is_recorded = self.it.mark == Mark::Recorded;
-        let value = is_recorded.then(|| recorded(self.it.part)).flatten();
-        self.it.row(self.place, value)
+        let outcome = is_recorded.then(|| recorded(self.it.part)).flatten();
+        self.it.row(self.place, outcome.map(Box::new))
     }
 }
 
@@ -109,6 +110,7 @@ impl Streams {
             for rows in self.all.iter_mut().filter(|it| is(it.0)).map(|it| it.1) {
                 let mut gone: Vec<u64> = rows.keys().copied().collect();
                 gone.retain(|place| since < place && place < upto);
+                gone.retain(|place| stream.is_none() || rows[place].it.part == 0);
                 gone.truncate(left as usize);
                 left -= gone.len() as u64;
                 rows.retain(|place, _| !gone.contains(place));

@@ -363,7 +363,7 @@ CREATE TABLE chunk (                -- what instances send out while they run; s
   chunks INTEGER NOT NULL,          -- how many chunks and bytes the stream holds with these
   bytes INTEGER NOT NULL,
   part INTEGER NOT NULL,            -- seq of the record of the body's block, or of what the passage came to
-  attempt INTEGER NOT NULL,         -- that sent them; 0: the body did
+  attempt INTEGER NOT NULL,         -- that sent them; of a body always 1
   mark INTEGER NOT NULL,            -- 0 goes on, 1 opens, 2 ends, 3 ends, and what it came to is recorded
   at INTEGER NOT NULL,
   crc INTEGER NOT NULL,

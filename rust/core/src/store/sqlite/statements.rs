@@ -68,7 +68,7 @@ statements! {
     Unlitter = "DELETE FROM litter \
         WHERE due = ? AND no = ? AND incarnation = ? AND stream = ? AND upto = ?";
     FreeChunks = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \
-        AND incarnation = ?2 AND stream = ?3 AND place > ?4 AND place < ?5 LIMIT ?6)";
+        AND incarnation = ?2 AND stream = ?3 AND place > ?4 AND place < ?5 AND part = 0 LIMIT ?6)";
     FreeStreams = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \
         AND (?2 = -1 OR incarnation = ?2) LIMIT ?3)";
     NewParams = "INSERT OR REPLACE INTO params VALUES (?, ?, ?)";

@@ -151,11 +151,11 @@ pub(super) fn rows(
             return corrupt(format!("stream {name:?} of an instance is damaged"));
         }
         total += it.bytes();
-        let value = match it.mark {
-            Mark::Recorded if part != 0 => read::record(conn, no, part)?.0.record.payload,
+        let outcome = match it.mark {
+            Mark::Recorded if part != 0 => Some(Box::new(read::record(conn, no, part)?.0)),
             _ => None,
         };
-        all.push(it.row(place, value));
+        all.push(it.row(place, outcome));
     }
     Ok(all)
 }
