@@ -165,7 +165,7 @@ Start: TypeAlias = tuple[
     int,
     str | None,
     str | None,
-    list[tuple[int, int]],
+    tuple[tuple[int, int], ...],
 ]
 """(no, incarnation, namespace, workflow, version, id, params, attributes, created_at, parent,
 format, interrupted, records, waits, seed, id of the schedule that created it, born, sent)
@@ -176,10 +176,10 @@ the engine stopped uncleanly while this body could run (R3). `seed`: the incarna
 that looks random in it derives (L6). `born`: the name that its workflow had when it was created, if
 that was another one. `sent`: how many places of its stream each block of the body took, its end
 included, by the place of the block's record."""
-Chunks: TypeAlias = tuple[int, int, int, int, list[bytes], bytes | None]
-"""(place, attempt, mark, at, chunks, value): a row of a stream. place: of the first chunk, counted
-from 1 in the stream. attempt: that sent it; 0: the body did. value: at an end that CONCLUDES, what
-the step came to."""
+Chunks: TypeAlias = tuple[int, int, int, int, list[bytes], Record | None]
+"""(place, attempt, mark, at, chunks, outcome): a row of a stream. place: of the first chunk,
+counted from 1 in the stream. attempt: that sent it; of what the body sent 1. outcome: at an end
+that CONCLUDES, that of the step."""
 By: TypeAlias = tuple[str | None, str | None]
 """Who does something, and what they say to it, for the audit."""
 Row: TypeAlias = tuple[
@@ -594,8 +594,8 @@ class Calls(Protocol):
     ) -> int:
         """Adds chunks to a stream; with the mark ENDS, and none, ends a passage. part: the place of
         the record of the body's block; 0: a step sends. most: chunks and bytes that the stream may
-        hold. If it is to be heard, DONE when it is durable, at its place in the stream; LIMIT: the
-        stream is full."""
+        hold. If it is to be heard, DONE when it is durable, at its place in the stream; SETTLED
+        with GAVE_UP and LIMIT: the stream is full."""
     def conclude(
         self,
         no: int,
@@ -896,7 +896,8 @@ class Core(Calls):
         `limits` at once. CoreError "invalid" if there are too many."""
     def limits(self, namespace: str, workflow: str | None) -> list[tuple[str, float | None]]:
         """The limits in force, from memory, without waiting: concurrency, queue_entries,
-        create_rate, create_burst, steps, value_bytes, instance_bytes, recoveries; None: no limit.
+        create_rate, create_burst, steps, value_bytes, instance_bytes, recoveries,
+        stream_bytes, stream_chunks, chunk_bytes; None: no limit.
         Strongest first: set live for the workflow, its code, set live for the namespace, what that
         was opened with, the default. Of concurrency the lesser of the workflow's and the
         namespace's. Whole numbers are ints."""
@@ -1007,8 +1008,8 @@ class Core(Calls):
         after: int,
         limit: int,
     ) -> int:
-        """REPLY data: (no, incarnation, state, list[Chunks]) of one moment, or None: at most so many
-        rows, from the one on that holds the chunk after this place, if the instance is of this
+        """REPLY data: (no, incarnation, state, list[Chunks]) of one moment, or None: at most so
+        many rows, from the one on that holds the chunk after this place, if the instance is of this
         incarnation, else from the first on."""
     def approvals(
         self,

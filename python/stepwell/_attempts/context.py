@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,6 +13,8 @@ from .._body.progress import report
 from .._errors import Misuse, MisusedState
 from .._room import need_room
 from .._seeds import idempotency_key
+from .._values import names
+from .sending import Sending, runs_on
 
 if TYPE_CHECKING:
     from .._body.running import Running
@@ -79,7 +80,7 @@ class StepContext(Generic[E]):
         For type checkers it is the engine of the module that `current_step` comes from: `stepwell`,
         `stepwell.aio` or `stepwell.sync`.
         """
-        return self._operation.life.port.engine._seen_from(_runs_on())  # type: ignore[no-any-return]  # of whichever front
+        return self._operation.life.port.engine._seen_from(runs_on())  # type: ignore[no-any-return]  # of whichever front
 
     def report(self, progress: Any = None, message: str | None = None, **fields: Any) -> None:
         """Tells watchers how far the instance is; the last report is kept. Never causes a commit.
@@ -118,7 +119,7 @@ class StepContext(Generic[E]):
             InvalidState: The attempt has ended, or is to end because its instance leaves memory.
         """
         need_room()
-        where = _runs_on()
+        where = runs_on()
         if where == "trio":
             return self._save(value)
         # it imports asyncio, as the caller has or the threads of an engine have
@@ -143,6 +144,20 @@ class StepContext(Generic[E]):
                 "instance leaves memory. It runs again."
             ) from None
 
+    def stream(self, name: str) -> Sending:
+        """Sends chunks in a stream of the instance, which `engine.stream` reads: `async with
+        step.stream("answer") as out: await out.send(chunk)`; a plain function writes `with` and
+        `out.send(chunk)`. An attempt that follows begins the passage anew: its first chunk says so.
+
+        Args:
+            name: 1 to 256 characters. Only one sends in a stream at a time.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidState: On entering: somebody else sends in it, or the attempt has ended.
+        """
+        return Sending(self._operation, self.attempt, names.step_name(name))
+
     def _check_runs(self, method: str) -> None:
         operation = self._operation
         if operation.has_ended(self.attempt):
@@ -152,14 +167,6 @@ class StepContext(Generic[E]):
                 f"{self.attempt} had ended. What a step starts it has to await, or to stop, before "
                 "it returns."
             )
-
-
-def _runs_on() -> str:
-    """Returns what the calling code runs on: "trio", "asyncio" or, with neither, a "thread"."""
-    if trio.lowlevel.in_trio_run():
-        return "trio"
-    loops = sys.modules.get("asyncio")  # never imported: no loop runs
-    return "thread" if loops is None or loops._get_running_loop() is None else "asyncio"
 
 
 def current_step() -> StepContext[Any]:

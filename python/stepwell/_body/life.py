@@ -98,6 +98,21 @@ class Who:
         return self.born or self.workflow.name
 
 
+class Streams:
+    """What there is of an instance's streams in one of its lives.
+
+    Attributes:
+        sent: How many places each block of the body has taken, by the place of its record.
+        open: Who sends in which stream, by its name: a passage (`sending`).
+    """
+
+    __slots__ = ("open", "sent")
+
+    def __init__(self, sent: dict[int, int]) -> None:
+        self.sent = sent
+        self.open: dict[str, Any] = {}
+
+
 class Operation(ABC):
     """One thing that a body has asked for, as its instance sees it: a name until it goes live, and
     over when its outcome is delivered.
@@ -222,6 +237,7 @@ class Delivery:
         at: When the last of them came, in microseconds of the wall clock: the time of the turn.
         steps: How many the body has asked for, and at most may (`steps_max`).
         undoable: Whether it has asked for a step that can be undone.
+        streams: What it sends; None: nothing yet.
         bytes: Of all values that it was given, so that live and on replay it is the same at the
             same place; and at most may be (`bytes_max`).
     """
@@ -229,7 +245,7 @@ class Delivery:
     __slots__ = (
         "asked", "at", "attached", "beginners", "begun", "bytes", "bytes_max", "cursor",
         "interrupted", "keys", "last", "open", "queued", "renewals", "replaying", "steps",
-        "steps_max", "turn", "undoable", "untaken", "yes_in_flight",
+        "steps_max", "streams", "turn", "undoable", "untaken", "yes_in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -256,6 +272,7 @@ class Delivery:
         self.replaying = bool(cursor.pending)
         self.untaken = 0
         self.undoable = False
+        self.streams: Streams | None = None
         self.turn = 0
         self.last = 0
         self.steps = 0

@@ -29,7 +29,7 @@ from . import delivery, diagnosis, stopping
 from .branch import Branch, place
 from .causes import interrupt_in, was_cancelled
 from .containment import Guard
-from .life import Delivery, Who
+from .life import Delivery, Streams, Who
 from .pending import Pending
 from .resisting import leave_nurseries
 from .rest import Rest
@@ -59,7 +59,8 @@ class Runner:
 
     def __init__(self, port: Port, workflow: Workflow[Any, Any], start: tuple[Any, ...]) -> None:
         no, incarnation, namespace, _, version, id, self._params, *rest = start
-        attributes, created_at, _, format, interrupted, records, waits, seed, schedule, born = rest
+        attributes, created_at, _, format, interrupted, records, waits, seed, *rest = rest
+        schedule, born, sent = rest
         self.who = Who(
             no,
             incarnation,
@@ -89,6 +90,8 @@ class Runner:
             created_at if cursor.run_at is None else cursor.run_at,
             len(self._params or b""),
         )
+        if sent:
+            self.delivery.streams = Streams(dict(sent))
         if self.undoing is not None:
             self.delivery.replaying = True
         if workflow.timeout is None:

@@ -30,6 +30,8 @@ class Running(Protocol):
         is_in_body: Whether an attempt runs in the body's own task.
         is_ending: Whether its attempt was cancelled, by whomever, so that its code should end.
         is_cancelled: Whether that was its body.
+        passages: What its attempts send, or have sent.
+        concludes: The stream in which its value stands for what it has sent; None: there is none.
     """
 
     life: Life
@@ -46,6 +48,8 @@ class Running(Protocol):
     is_in_body: bool
     is_ending: bool
     is_cancelled: bool
+    passages: tuple[Any, ...]
+    concludes: str | None
 
     @property
     def attempt(self) -> int:

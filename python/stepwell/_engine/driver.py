@@ -22,6 +22,7 @@ from .._body import delivery, diagnosis, stopping
 from .._body.generators import Generators
 from .._body.resisting import Resistance
 from .._body.runner import Runner
+from .._body.sending import Passage
 from .._body.turns import Births, TurnKeeper
 from .._codes import error_of
 from .._ending import End
@@ -207,6 +208,7 @@ class Driver:
         self.record = core.record
         self.set_attributes = core.set_attributes
         self.answer = core.answer
+        self.conclude = core.conclude
         self.retry = core.retry
         self.sleep = core.sleep
         self.wait_event = core.wait_event
@@ -226,6 +228,8 @@ class Driver:
         self.taken_up = core.taken_up
         self.release = core.release
         self.report = core.report
+        self.send_chunks = core.send_chunks
+        self.send_chunks, self.conclude = core.send_chunks, core.conclude
         self.schedules.open()
 
     # The loop.
@@ -279,6 +283,7 @@ class Driver:
             _core.GONE: self.watchers.gone,
             _core.RECORDED: self.watchers.recorded,
             _core.PROGRESS: self.watchers.reported,
+            _core.STREAMED: self.watchers.streamed,
             _core.NEWS: self._has_changed,
             _core.UNDOES: self._undoes,
             _core.UNWIND: self._unwind,
@@ -404,7 +409,9 @@ class Driver:
             self.nursery.start_soon(undoing.end_attempts, self, runner)
 
     def _fenced(self, ticket: int) -> None:
-        self.tickets.pop(ticket, None)
+        waiter = self.tickets.pop(ticket, None)
+        if type(waiter) is Passage:  # all others wait in a body, which unwinds
+            waiter.fenced()
 
     def _idle(self) -> None:
         if self.idle is not None:

@@ -83,7 +83,7 @@ def start_of(exported: Any, where: str) -> tuple[tuple[Any, ...], Status]:
         start = (
             0, 0, *names, _bytes(exported["params"]), _bytes(exported["attributes"]),
             exported["created_at"], None, exported["format"], False, records, waits,
-            exported["seed"], None, exported.get("born"),
+            exported["seed"], None, exported.get("born"), (),
         )  # fmt: skip
         status = Status(exported["status"])
     except (KeyError, TypeError, ValueError) as error:

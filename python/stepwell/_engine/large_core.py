@@ -59,6 +59,21 @@ class LargeCore(Holding):
             ),
         )  # fmt: skip
 
+    def conclude(
+        self, no: int, incarnation: int, begun: int, identity: Any, attempt: int, started_at: int,
+        payload: bytes | None, stream: str,
+    ) -> int:  # fmt: skip
+        """See `Core.conclude`."""
+        args = (no, incarnation, begun, identity, attempt, started_at)
+        if payload is None or len(payload) <= self._over:
+            ticket = self._core.conclude(*args, payload, stream)
+            self._records[ticket] = no
+            return ticket
+        return self._hold(
+            (no, incarnation), [payload], f'the value of step "{identity[2]}"',
+            lambda it: self._core.conclude(*args, it[0], stream),
+        )  # fmt: skip
+
     def set_attributes(self, no: int, *said: Any) -> int:
         """See `Core.set_attributes`; nothing in it is large."""
         ticket = self._core.set_attributes(no, *said)
@@ -308,6 +323,16 @@ class LargeCore(Holding):
 
         return self._opened(self._core.asked(namespace, workflow, id, dedup_id), look)
 
+    def stream(self, *query: Any) -> int:
+        """See `Core.stream`."""
+
+        def look(found: Any) -> Look:
+            *instance, rows = found
+            outcomes = [it[-1][RECORDED] for it in rows if it[-1] is not None]
+            return outcomes, lambda whole: (*instance, [_with_outcome(it, whole) for it in rows])
+
+        return self._opened(self._core.stream(*query), look)
+
     def whole_history(self, no: int) -> int:
         """As `Core.history`, and with it all that lies in the payload store."""
 
@@ -327,6 +352,11 @@ class LargeCore(Holding):
             for at, (_, params, *_) in enumerate(items)
             if params is not None and len(params) > self._over
         ]
+
+
+def _with_outcome(row: Any, whole: dict[bytes, bytes]) -> Any:
+    *said, outcome = row
+    return (*said, None if outcome is None else with_whole(outcome, whole, RECORDED))
 
 
 def _replaced(items: Sequence[Any], large: list[int], stored: list[bytes]) -> list[Any]:

@@ -40,6 +40,7 @@ from .._values.sealing import (
     Sealer,
     What,
     Who,
+    chunk,
     event,
     without_texts,
 )
@@ -101,6 +102,7 @@ class SealedCore:
             _core.CHANGED: self._changed,
             _core.RECORDED: self._recorded,
             _core.PROGRESS: self._progress,
+            _core.STREAMED: self._streamed,
             _core.UNWIND: self._unwound,
         }
 
@@ -203,6 +205,26 @@ class SealedCore:
     def report(self, no: int, incarnation: int, progress: bytes) -> None:
         """See `Core.report`."""
         self._core.report(no, incarnation, self._sealer.seal(self._whose(no), PROGRESS, progress))
+
+    def send_chunks(
+        self, no: int, incarnation: int, stream: str, part: int, attempt: int, mark: int,
+        chunks: Any, *more: Any,
+    ) -> int:  # fmt: skip
+        """See `Core.send_chunks`."""
+        who, what = self._whose(no), chunk(stream)
+        chunks = [self._sealer.seal(who, what, it) for it in chunks]
+        return self._core.send_chunks(no, incarnation, stream, part, attempt, mark, chunks, *more)
+
+    def conclude(
+        self, no: int, incarnation: int, begun: int, identity: Any, attempt: int, started_at: int,
+        payload: bytes | None, stream: str,
+    ) -> int:  # fmt: skip
+        """See `Core.conclude`."""
+        if payload is not None:
+            payload = self._sealed_record(self._whose(no), identity, OK, payload)
+        return self._core.conclude(
+            no, incarnation, begun, identity, attempt, started_at, payload, stream
+        )
 
     def finish(
         self, no: int, incarnation: int, status: int, payload: bytes | None,
@@ -401,6 +423,20 @@ class SealedCore:
         """See `Core.history`."""
         return self._asked(self._core.history(no), self._history)
 
+    def stream(self, namespace: str, workflow: str, id: str, stream: str, *more: Any) -> int:
+        """See `Core.stream`."""
+        who = (namespace, workflow, id)
+
+        def opened(found: Any) -> Any:
+            if found is None:
+                return None
+            no, incarnation, status, rows = found
+            if no in self._listened:
+                self._named[no] = who
+            return no, incarnation, status, [self._chunks(who, stream, it) for it in rows]
+
+        return self._asked(self._core.stream(*who, stream, *more), opened)
+
     def find_whole(self, namespace: str, workflow: str, id: str) -> int:
         """See `LargeCore.find_whole`."""
         return self._asked(
@@ -457,7 +493,7 @@ class SealedCore:
     def _start(self, sort: int, start: Any) -> tuple[object, ...]:
         no, _, namespace, workflow, _, id, params = start[:7]
         records, waits = start[12:14]
-        body = self._bodies[no] = _Body((namespace, start[-1] or workflow, id))
+        body = self._bodies[no] = _Body((namespace, start[16] or workflow, id))
         body.approvals = {it[0]: _place_of(*it[2:4]) for it in waits if it[1] == APPROVAL}
         params = self._sealer.open(body.who, PARAMS, params)
         records = tuple(self._record(body.who, it) for it in records)
@@ -491,6 +527,21 @@ class SealedCore:
     def _progress(self, sort: int, no: int, report: bytes) -> tuple[object, ...]:
         who = self._named.get(no) or self._whose(no)
         return sort, no, self._sealer.open(who, PROGRESS, report)
+
+    def _streamed(
+        self, sort: int, no: int, incarnation: int, stream: str, row: Any
+    ) -> tuple[object, ...]:
+        who = self._named.get(no)
+        # before that is known, its listeners read all of this once more (`stream`)
+        row = row if who is None else self._chunks(who, stream, row)
+        return sort, no, incarnation, stream, row
+
+    def _chunks(self, who: Who, stream: str, row: Any) -> Any:
+        place, attempt, mark, at, chunks, outcome = row
+        what = chunk(stream)
+        chunks = [self._sealer.open(who, what, it) for it in chunks]
+        outcome = None if outcome is None else self._record(who, outcome)
+        return place, attempt, mark, at, chunks, outcome
 
     def _unwound(self, *note: Any) -> tuple[object, ...]:
         self._bodies.pop(note[1], None)

@@ -27,6 +27,7 @@ from .asking_others import AskingOthers
 from .asking_to_wait import AskingToWait
 from .attributes import change_attributes, recall_attributes, wanted
 from .calls import info
+from .streams import BodyStream
 
 if TYPE_CHECKING:
     import random
@@ -86,6 +87,24 @@ class Step(AskingForSteps, AskingToWait, AskingOthers):
         """
         branch = self._branch("set_attributes")
         return Pending(change_attributes, (branch, wanted(attributes)))
+
+    def stream(self, name: str) -> BodyStream:
+        """Sends chunks in a stream of this instance, for readers beside it (`engine.stream`):
+        `async with step.stream("answer") as out: await out.send(chunk)`.
+
+        The block is recorded, what is sent in it is not: it lies in the stream, and a replay sends
+        nothing twice. Nothing is waited for; readers are told what is durable. The stream belongs
+        to this run of the instance, and goes with its end by deletion, restart or
+        `continue_as_new`. In the function of a step it is `current_step().stream(name)`.
+
+        Args:
+            name: 1 to 256 characters.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidState: On entering: another task of the body sends in it.
+        """
+        return BodyStream(self._branch("stream"), names.step_name(name))
 
     def continue_as_new(self, params: Any = None) -> Pending[NoReturn]:
         """Ends this history, and begins a fresh one under the same id, with other params: so an

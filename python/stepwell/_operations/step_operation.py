@@ -37,6 +37,7 @@ from .step_records import RecordedStep
 
 if TYPE_CHECKING:
     from .._body.resisting import Ground
+    from .._body.sending import Passage
     from .._kinds import Verdict
     from .._loops.bridge import Visit
     from .._steps.borrowed import Thread
@@ -68,6 +69,8 @@ class StepOperation(RecordedStep):
     attempt_scope: trio.CancelScope | Visit | None = None
     """What cancels the attempt that runs; `scope` is that of all attempts, if they have a task of
     their own."""
+    passages: tuple[Passage, ...] = ()
+    """What its attempts send, or have sent."""
     thread: Thread | None = None
     """That of an attempt, of the one before too, until it has ended."""
     _runs_on: Thread | None = None
@@ -243,6 +246,8 @@ class StepOperation(RecordedStep):
         self.cancel_attempt()
         if self._awaited is not None:
             self._awaited.done(0, 0)
+        for passage in self.passages:
+            passage.look()
 
     async def _wait_for(self, note: _Note) -> None:
         """Waits for the core's answer; not if the body unwinds."""

@@ -57,6 +57,8 @@ class RecordedStep(TaskOperation):
     _past: Past | None = None
     _arguments: Arguments | None = None
     """As they were, for a test engine (D10)."""
+    concludes: str | None = None
+    """The stream in which its value stands for what it has sent."""
 
     def __init__(
         self,
@@ -148,16 +150,29 @@ class RecordedStep(TaskOperation):
             return
         self._verdict = verdict
         who, record = life.who, port.record
-        self.number = number = record(
-            who.no,
-            who.incarnation,
-            self.after,
-            self.identity,
-            attempt,
-            verdict,
-            self._started_at,
-            payload,
-        )
+        if verdict == OK and self.concludes is not None:
+            number = port.conclude(
+                who.no,
+                who.incarnation,
+                self.after,
+                self.identity,
+                attempt,
+                self._started_at,
+                payload,
+                self.concludes,
+            )
+        else:
+            number = record(
+                who.no,
+                who.incarnation,
+                self.after,
+                self.identity,
+                attempt,
+                verdict,
+                self._started_at,
+                payload,
+            )
+        self.number = number
         port.tickets[number] = self
 
     def _record(

@@ -54,6 +54,11 @@ def event(kind: str) -> What:
     return ("event", kind)
 
 
+def chunk(stream: str) -> What:
+    """Returns which value a chunk of a stream is."""
+    return ("chunk", stream)
+
+
 def packed(value: Any) -> bytes:
     """Returns the bytes of something that is made of values that were stored."""
     return codec.encode(value, limit=sys.maxsize)
