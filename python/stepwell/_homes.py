@@ -64,6 +64,7 @@ HOMES = {
     "BulkPreview": "._types",
     "BulkResult": "._types",
     "Change": "._types",
+    "Chunk": "._types",
     "EngineStatistics": "._types",
     "Event": "._types",
     "Explanation": "._types",

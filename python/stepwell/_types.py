@@ -382,6 +382,26 @@ class Update(NamedTuple):
     at: datetime | None
 
 
+class Chunk(NamedTuple):
+    """Something that an instance sent in a stream.
+
+    Attributes:
+        cursor: Goes on after this, in a later `stream`.
+        attempt: The attempt of the step that sent it, from 1; of what the body sent always 1.
+        value: What was sent; at the end of a passage that a step's outcome stands for
+            (`step.model`) that outcome, else None there.
+        first: It is the first of a passage, or of an attempt: whatever an attempt before it sent,
+            of the same passage, does not count any more.
+        final: It is the end of a passage, after all that was sent in it.
+    """
+
+    cursor: str
+    attempt: int
+    value: Any
+    first: bool = False
+    final: bool = False
+
+
 class Change(NamedTuple):
     """An instance is in another state.
 
@@ -718,6 +738,10 @@ class Limits(NamedTuple):
         recoveries: Unclean stops without progress after which an instance is blocked, 1 to
             1,000,000. Progress is an outcome that the process outlives by a second, or that it ends
             in order after.
+        stream_bytes: Encoded size of what one stream of an instance holds, 1 to 2**40. What a
+            step's outcome stands for does not count.
+        stream_chunks: Chunks that it holds, 1 to 1,000,000,000.
+        chunk_bytes: Encoded size of one of them, 1 to 16,777,216 (16 MiB).
 
     The defaults are those of the hosted service this engine is modelled on, where it names one.
     """
@@ -730,3 +754,6 @@ class Limits(NamedTuple):
     value_bytes: int = 1 << 20
     instance_bytes: int = 1 << 30
     recoveries: int = 10
+    stream_bytes: int = 16 << 20
+    stream_chunks: int = 100_000
+    chunk_bytes: int = 256 << 10

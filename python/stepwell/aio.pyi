@@ -29,6 +29,7 @@ from stepwell import BulkPreview as BulkPreview
 from stepwell import BulkResult as BulkResult
 from stepwell import Change as Change
 from stepwell import Child as Child
+from stepwell import Chunk as Chunk
 from stepwell import Codec as Codec
 from stepwell import EngineClosed as EngineClosed
 from stepwell import EngineStatistics as EngineStatistics
@@ -692,6 +693,30 @@ class Instance(Generic[_R_co]):
             EngineClosed: The engine is not open; from the loop: it was closed or drained.
         """
 
+    def stream(
+        self, name: str, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Reads what the instance sends in a stream (`step.stream`): `async with
+        instance.stream("answer") as chunks: async for chunk in chunks: …`. First comes what was
+        sent after the cursor, then what is sent, each chunk once, when it is durable; the reader
+        ends with the instance. A stream that nobody has begun is empty so far.
+
+        A chunk that is `first` begins a passage, or begins it anew for another attempt: drop what
+        came of it before. One that is `final` ends it. A reader that comes ten minutes after a step
+        whose outcome stands for its passage (`step.model`) gets one chunk, `final`, with that.
+        After a restart or `continue_as_new` what the new run sends follows.
+
+        Args:
+            name: Of the stream.
+            cursor: Of the last chunk that was read, also of an earlier engine; None: all.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: The instance is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";
         then what it waits for, "waiting".
@@ -1206,6 +1231,25 @@ class _Finds:
 
         Raises:
             InvalidConfig: The cursor is none.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+
+    def stream(
+        self, workflow: Workflow[Any, Any] | str, id: str, name: str, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Reads what an instance sends in a stream, as `Instance.stream`: `async with
+        engine.stream(write, "i1", "answer") as chunks: async for chunk in chunks: …`.
+
+        Args:
+            workflow: Its workflow, or the name of that.
+            id: The instance's id.
+            name: Of the stream.
+            cursor: Of the last chunk that was read; None: all.
+
+        Raises:
+            InvalidName: A name or the id is malformed.
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: On entering: there is none; from the loop: it is gone.
             EngineClosed: The engine is not open; from the loop: it was closed or drained.
         """
 
@@ -2088,6 +2132,7 @@ __all__ = [
     "Bulks",
     "Change",
     "Child",
+    "Chunk",
     "Client",
     "ClientNamespace",
     "Codec",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .._steps.retention import Keep
     from .._types import (
         Change,
+        Chunk,
         EngineStatistics,
         Explanation,
         Limits,
@@ -455,6 +456,10 @@ class Desk(Protocol):
 
     def updates(self, who: Who, no: int, cursor: str | None) -> Follows[Update]:
         """Returns what happens to an instance after a cursor."""
+        ...
+
+    def chunks(self, who: Who, stream: str, cursor: str | None) -> Follows[Chunk]:
+        """Returns what an instance sends in a stream after a cursor."""
         ...
 
     def all_changes(self, namespace: str, cursor: str | None) -> Follows[Change]:

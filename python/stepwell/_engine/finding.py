@@ -17,6 +17,7 @@ from .._steps.workflow import Workflow, name_sought
 from .._types import (
     STATUSES,
     Change,
+    Chunk,
     InstanceSummary,
     Page,
     QueueExplanation,
@@ -194,6 +195,28 @@ class Finds:
         """
         self._desk.check("engine.changes")
         return self._desk.all_changes(self._namespace, cursor)
+
+    def stream(
+        self, workflow: Workflow[Any, Any] | str, id: str, name: str, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Reads what an instance sends in a stream, as `Instance.stream`: `async with
+        engine.stream(write, "i1", "answer") as chunks: async for chunk in chunks: …`.
+
+        Args:
+            workflow: Its workflow, or the name of that.
+            id: The instance's id.
+            name: Of the stream.
+            cursor: Of the last chunk that was read; None: all.
+
+        Raises:
+            InvalidName: A name or the id is malformed.
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: On entering: there is none; from the loop: it is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+        self._desk.check("engine.stream")
+        who = Who(self._namespace, name_sought(workflow) or "", names.instance_id(id))
+        return self._desk.chunks(who, names.step_name(name), cursor)
 
     async def count(
         self,

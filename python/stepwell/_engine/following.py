@@ -63,6 +63,9 @@ class Listener(Protocol):
     def reported(self, progress: bytes, /) -> None:
         """It has come so far."""
 
+    def streamed(self, incarnation: int, stream: str, row: tuple[Any, ...], /) -> None:
+        """It has sent this."""
+
     def look_again(self) -> None:
         """What happened is not known any more."""
 
@@ -140,7 +143,7 @@ class Updates:
     """
 
     def __init__(self, source: Source, who: Who, no: int, cursor: str | None) -> None:
-        found = None if cursor is None else _matched(_PLACE, cursor)
+        found = None if cursor is None else matched(_PLACE, cursor)
         self._seq = -1 if found is None else int(found[1], 16)
         self._status = None if found is None else found[2]
         self._source, self._who, self.no = source, who, no
@@ -208,6 +211,9 @@ class Updates:
         self._progress = progress
         self._news.set()
 
+    def streamed(self, incarnation: int, stream: str, row: tuple[Any, ...]) -> None:
+        """It has sent this, which is for others."""
+
     def look_again(self) -> None:
         """What happened is not known any more: the engine crashed and recovered."""
         self._told.clear()
@@ -274,7 +280,7 @@ class Changes:
     """
 
     def __init__(self, source: Source, namespace: str, cursor: str | None) -> None:
-        found = None if cursor is None else _matched(_CHANGE, cursor)
+        found = None if cursor is None else matched(_CHANGE, cursor)
         self._epoch = None if found is None else found[1]
         self._place = 0 if found is None else int(found[2], 16)
         self._source, self._namespace = source, namespace
@@ -344,7 +350,12 @@ class Changes:
         return f"{self._epoch}-{place:x}"
 
 
-def _matched(shape: re.Pattern[str], cursor: object) -> re.Match[str]:
+def matched(shape: re.Pattern[str], cursor: object) -> re.Match[str]:
+    """Returns what a cursor says.
+
+    Raises:
+        InvalidConfig: It is none.
+    """
     found = shape.fullmatch(cursor) if isinstance(cursor, str) else None
     if found is None:
         raise InvalidConfig(

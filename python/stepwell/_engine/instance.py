@@ -18,6 +18,7 @@ from .._log import log
 from .._types import (
     FINAL,
     STATUSES,
+    Chunk,
     Explanation,
     FromStep,
     InstanceStatus,
@@ -573,6 +574,32 @@ class Instance(Generic[R_co]):
         """
         self._desk.check("instance.watch")
         return self._desk.updates(self._who, self._no, cursor)
+
+    def stream(
+        self, name: str, *, cursor: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Reads what the instance sends in a stream (`step.stream`): `async with
+        instance.stream("answer") as chunks: async for chunk in chunks: …`. First comes what was
+        sent after the cursor, then what is sent, each chunk once, when it is durable; the reader
+        ends with the instance. A stream that nobody has begun is empty so far.
+
+        A chunk that is `first` begins a passage, or begins it anew for another attempt: drop what
+        came of it before. One that is `final` ends it. A reader that comes ten minutes after a step
+        whose outcome stands for its passage (`step.model`) gets one chunk, `final`, with that.
+        After a restart or `continue_as_new` what the new run sends follows.
+
+        Args:
+            name: Of the stream.
+            cursor: Of the last chunk that was read, also of an earlier engine; None: all.
+
+        Raises:
+            InvalidName: The name is malformed.
+            InvalidConfig: The cursor is none.
+            InstanceNotFound: The instance is gone.
+            EngineClosed: The engine is not open; from the loop: it was closed or drained.
+        """
+        self._desk.check("instance.stream")
+        return self._desk.chunks(self._who, names.step_name(name), cursor)
 
     async def history(self) -> list[StepRecord]:
         """Returns what is recorded, oldest first; then attempts that run, with status "running";

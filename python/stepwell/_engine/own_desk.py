@@ -44,6 +44,7 @@ from .reading import Reading
 from .requesting import Requesting
 from .resolving import as_secret_as
 from .rewinding import Beginning
+from .streaming import Chunks
 from .watching import News
 
 if TYPE_CHECKING:
@@ -245,6 +246,17 @@ class OwnDesk(Reading):
 
     def updates(self, who: Who, no: int, cursor: str | None) -> Following[Updates]:
         return Following(Updates(self, who, no, cursor))
+
+    async def chunks_after(
+        self, who: Who, stream: str, incarnation: int, place: int, limit: int
+    ) -> tuple[int, int, int, list[tuple[Any, ...]]] | None:
+        found: tuple[int, int, int, list[tuple[Any, ...]]] | None = await self._asked(
+            who, self._driver.core.stream, *who, stream, incarnation, place, limit
+        )
+        return found
+
+    def chunks(self, who: Who, stream: str, cursor: str | None) -> Following[Chunks]:
+        return Following(Chunks(self, who, stream, cursor))
 
     def all_changes(self, namespace: str, cursor: str | None) -> Following[Changes]:
         return Following(Changes(self, namespace, cursor))

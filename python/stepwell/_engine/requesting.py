@@ -163,6 +163,9 @@ class Requesting:
     def reported(self, progress: bytes) -> None:
         """It has come so far."""
 
+    def streamed(self, incarnation: int, stream: str, row: tuple[Any, ...]) -> None:
+        """It has sent this in a stream."""
+
     def look_again(self) -> None:
         """What happened is not known any more, and a timer is of a core that is gone; or nothing
         will happen."""

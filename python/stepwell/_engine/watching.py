@@ -153,6 +153,11 @@ class Watchers:
         for listener in self._listeners.get(no, ()):
             listener.reported(progress)
 
+    def streamed(self, no: int, incarnation: int, stream: str, row: tuple[Any, ...]) -> None:
+        """An instance has sent something."""
+        for listener in self._listeners.get(no, ()):
+            listener.streamed(incarnation, stream, row)
+
     def begin_anew(self) -> None:
         """The core is another, after a crash: it is told of all of them, and they look again."""
         for no, watches in self._watches.items():
