@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "queue": ("keeping:queue", "Say why instances of a workflow are queued."),
     "count": ("keeping:count", "Count instances by state."),
     "watch": ("watching:watch", "Follow one instance, or all of them."),
+    "stream": ("watching:stream", "Read what one instance sends in a stream."),
     "top": ("top:top", "Watch the whole engine: slots, reasons, longest attempts."),
     "create": ("creating:create", "Create an instance."),
     "result": ("creating:result", "Wait for an instance, and print what it returned."),

@@ -1,4 +1,4 @@
-"""`stepwell watch` and `stepwell export`: one instance, or all, as it goes; and one as it is."""
+"""`stepwell watch`, `stream` and `export`: one instance, or all, as it goes; and one as it is."""
 
 from __future__ import annotations
 
@@ -92,6 +92,31 @@ async def _followed(
             CONFLICT, f"{it.workflow}/{it.id} is {status}, and will not be {' or '.join(until)}."
         )
     return ENDED_BADLY if status in ("errored", "terminated") and not until else DONE
+
+
+@asks(
+    "instance.stream",
+    "engine.stream",
+    name="stream",
+    arguments=[INSTANCE, click.Argument(["stream"], metavar="NAME")],
+    without=["workflow", "id", "name"],
+    more=[FOR],
+)
+async def stream(
+    client: Client, out: Output, instance: str, stream: str, patience: float | None, **given: Any
+) -> int:
+    """Read what an instance sends in the stream NAME, from the start or from --cursor, until the
+    instance has ended."""
+
+    async def reads() -> int:
+        it = await found(client, instance)
+        async with it.stream(stream, **given_to("instance.stream", given)) as chunks:
+            out.say(f"reading {stream} of {it.workflow}/{it.id}; {_ENDS}")
+            async for chunk in chunks:
+                out.row(chunk)
+        return DONE
+
+    return await within(patience, reads, "reading ended")
 
 
 @asks(
