@@ -22,6 +22,10 @@ Carry: TypeAlias = Callable[[bytes | None], bytes | None]
 class Attempt(Protocol):
     """Somebody who was told that an attempt began."""
 
+    def noted(self, what: Mapping[str, str | int | float]) -> None:
+        """Code of the engine has this to tell of it, in words of the semantic conventions."""
+        ...
+
     def ended(self, how: str, error: BaseException | None) -> None:
         """It has ended: "ok", "failed", "cancelled" (by its body) or "interrupted" (its instance
         leaves memory). Whoever never hears that, hears nothing more: the process was killed."""

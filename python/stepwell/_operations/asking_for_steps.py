@@ -12,7 +12,7 @@ from .._body.pending import Pending, need_room_for
 from .._errors import InvalidConfig, StepFailed
 from .._steps.signatures import AttemptOptions, DoOptions
 from .._values import names
-from . import each
+from . import each, model
 from .asking import Asking
 from .calls import branch_name, check_fan_out, step_function
 from .do import do
@@ -20,6 +20,7 @@ from .map import fan_out, positioned
 from .nursery import StepNursery
 
 if TYPE_CHECKING:
+    from .._steps.retry import Retry
     from .gather import AsCompleted
 
 T = TypeVar("T")
@@ -258,6 +259,65 @@ class AskingForSteps(Asking):
             each.each,
             (branch, label, fn, each.placed(items, key, label), key, concurrency, on_error),
         )
+
+    @overload
+    def model(
+        self, fn: Callable[..., Any], /, *, as_type: type[T], key: str | None = None,
+        name: str | None = None, stream_to: str | None = None,
+        collect: Callable[[list[Any]], Any] | None = None, retry: Retry | None = None,
+        **for_the_client: Any,
+    ) -> Pending[T]: ...  # fmt: skip
+    @overload
+    def model(
+        self, fn: Callable[..., Any], /, *, as_type: Any = None, key: str | None = None,
+        name: str | None = None, stream_to: str | None = None,
+        collect: Callable[[list[Any]], Any] | None = None, retry: Retry | None = None,
+        **for_the_client: Any,
+    ) -> Pending[Any]: ...  # fmt: skip
+    def model(
+        self, fn: Callable[..., Any], /, *, as_type: Any = None, key: str | None = None,
+        name: str | None = None, stream_to: str | None = None,
+        collect: Callable[[list[Any]], Any] | None = None, retry: Retry | None = None,
+        **for_the_client: Any,
+    ) -> Pending[Any]:  # fmt: skip
+        """Calls a model as a step: `await step.model(client.messages.create, model="…",
+        messages=[…])`. As `do(fn)`, and beside that: what a client of yours returns is stored as
+        plain data, a server that says when to come back (`Retry-After`) is heard, and how many
+        tokens it took is in the trace (`stepwell.otel`).
+
+        Give your client no retries of its own (`max_retries=0`): only one of the two should try
+        again.
+
+        Args:
+            fn: A function of your client, async or blocking. One that streams, with items to
+                iterate over, is read to its end.
+            as_type: Stores what it gave as this type, in place of plain data.
+            key: As `do`.
+            name: Default "model". 1 to 256 characters.
+            stream_to: The stream of this instance that the items go to as they come
+                (`engine.stream`). They are there for ten minutes after the step is recorded; from
+                then on its value stands for them. An attempt that follows sends all anew.
+            collect: Makes the step's value of the list of all items; may be async. Default: the
+                list itself.
+            retry: As `do`. How long a server asks to be left alone replaces the delay, up to
+                `max_delay`.
+            for_the_client: All other keywords, `timeout` among them, are `fn`'s. They are not
+                stored.
+
+        Returns:
+            What it gave, as decoded from what was stored.
+
+        Raises:
+            StepFailed: The step gave up, as with `do`.
+            InvalidName: The name, the key or the stream is malformed.
+            InvalidConfig: `fn` or `collect` is no function, or `retry` none.
+            LimitReached: As `do`; and, as StepFailed, the stream holds what it may.
+        """
+        is_typed = as_type is not None
+        asked = model.function_for(fn, stream_to, collect, is_typed, for_the_client)
+        options = {"retry": model.polite(retry), "as_type": as_type}
+        plan, label = step_function(asked, "model", name or "model", options)
+        return Pending(do, (self._branch("model"), label, key, asked, (), plan))
 
     @overload
     def gather(self, o1: Awaitable[T1], /) -> Pending[tuple[T1]]: ...  # pyright: ignore[reportOverlappingOverload]  # as asyncio's

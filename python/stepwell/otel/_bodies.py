@@ -243,6 +243,13 @@ class _Attempt:
         self._instance = instance
         self._identity = identity
 
+    def noted(self, what: Mapping[str, str | int | float]) -> None:
+        """There is this to tell of it."""
+        try:
+            self.span.set_attributes(what)
+        except BaseException as raised:
+            self._instance.care.failed(raised)
+
     def ended(self, how: str, error: BaseException | None) -> None:
         """It has ended."""
         try:
