@@ -521,8 +521,7 @@ class SealedCore:
 
     def _recorded(self, sort: int, no: int, record: Any) -> tuple[object, ...]:
         who = self._named.get(no)
-        # before that is known, its listeners read all of this once more (`history`)
-        return sort, no, record if who is None else self._record(who, record)
+        return sort, no, None if who is None else self._record(who, record)
 
     def _progress(self, sort: int, no: int, report: bytes) -> tuple[object, ...]:
         who = self._named.get(no) or self._whose(no)
@@ -532,8 +531,7 @@ class SealedCore:
         self, sort: int, no: int, incarnation: int, stream: str, row: Any
     ) -> tuple[object, ...]:
         who = self._named.get(no)
-        # before that is known, its listeners read all of this once more (`stream`)
-        row = row if who is None else self._chunks(who, stream, row)
+        row = None if who is None else self._chunks(who, stream, row)
         return sort, no, incarnation, stream, row
 
     def _chunks(self, who: Who, stream: str, row: Any) -> Any:

@@ -143,20 +143,26 @@ class Watchers:
         for watch in (*self._watches.get(no, ()), *self._listeners.get(no, ())):
             watch.look_again()
 
-    def recorded(self, no: int, record: tuple[Any, ...]) -> None:
-        """Something was recorded of an instance."""
+    def recorded(self, no: int, record: tuple[Any, ...] | None) -> None:
+        """Something was recorded of an instance; None: it is not known what, and is looked up."""
         for listener in self._listeners.get(no, ()):
-            listener.recorded(Recorded._make(record))
+            if record is None:
+                listener.look_again()
+            else:
+                listener.recorded(Recorded._make(record))
 
     def reported(self, no: int, progress: bytes) -> None:
         """An instance has said how far it is."""
         for listener in self._listeners.get(no, ()):
             listener.reported(progress)
 
-    def streamed(self, no: int, incarnation: int, stream: str, row: tuple[Any, ...]) -> None:
-        """An instance has sent something."""
+    def streamed(self, no: int, incarnation: int, stream: str, row: tuple[Any, ...] | None) -> None:
+        """An instance has sent something; None: it is not known what, and is looked up."""
         for listener in self._listeners.get(no, ()):
-            listener.streamed(incarnation, stream, row)
+            if row is None:
+                listener.look_again()
+            else:
+                listener.streamed(incarnation, stream, row)
 
     def begin_anew(self) -> None:
         """The core is another, after a crash: it is told of all of them, and they look again."""
