@@ -106,7 +106,7 @@ async def test_what_a_client_returns_is_stored_as_plain_data(call):
     "call", ["iterates", "gives_an_iterator", "gives_a_block_later", "blocking_iterator"]
 )
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-async def test_what_it_streams_goes_to_a_stream_and_the_value_stands_for_it(call, runtime):
+async def test_f4_what_it_streams_goes_to_a_stream_and_the_value_stands_for_it(call, runtime):
     client = Client()
 
     @workflow

@@ -63,7 +63,7 @@ def shown(chunks: list[Chunk]) -> list[object]:
 
 @pytest.mark.parametrize("flow", [answers, answers_in_a_thread, tells])
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
-async def test_what_is_sent_is_told_in_order_and_ends_with_the_instance(flow, runtime):
+async def test_f1_what_is_sent_is_told_in_order_and_ends_with_the_instance(flow, runtime):
     async with open_test_engine(workflows=[flow], default_runtime=runtime) as engine:
         instance = await engine.create(flow, ["a", "b", "c"], id="i")
         assert await instance.result() == 3
@@ -75,7 +75,7 @@ async def test_what_is_sent_is_told_in_order_and_ends_with_the_instance(flow, ru
         assert await told(instance.stream("another")) == []
 
 
-async def test_a_reader_is_told_what_is_sent_while_it_listens():
+async def test_f1_a_reader_is_told_what_is_sent_while_it_listens():
     async with open_test_engine(workflows=[tells], autojump=False) as engine:
         instance = await engine.create(tells, ["a", "b"])
         async with instance.stream("answer") as chunks:
@@ -88,7 +88,7 @@ async def test_a_reader_is_told_what_is_sent_while_it_listens():
                 await anext(chunks)
 
 
-async def test_a_new_attempt_begins_the_passage_anew():
+async def test_f2_a_new_attempt_begins_the_passage_anew():
     tried = []
 
     async def fails_once() -> str:
@@ -113,7 +113,7 @@ async def test_a_new_attempt_begins_the_passage_anew():
 
 
 @pytest.mark.parametrize("crashes", [1, 2, 3])
-async def test_a_replayed_body_sends_nothing_twice_and_nothing_less(crashes):
+async def test_f3_a_replayed_body_sends_nothing_twice_and_nothing_less(crashes):
     async with open_test_engine(workflows=[tells], autojump=False) as engine:
         instance = await engine.create(tells, ["a", "b", "c", "d"])
         for _ in range(crashes):
@@ -125,7 +125,7 @@ async def test_a_replayed_body_sends_nothing_twice_and_nothing_less(crashes):
         assert shown(await told(instance.stream("answer"))) == ["|a", "b", "c", "d", "."]
 
 
-async def test_a_reader_goes_on_over_a_crash():
+async def test_f1_a_reader_goes_on_over_a_crash():
     async with open_test_engine(workflows=[tells], autojump=False) as engine:
         instance = await engine.create(tells, ["a", "b", "c"])
         async with instance.stream("answer") as chunks:
@@ -138,7 +138,7 @@ async def test_a_reader_goes_on_over_a_crash():
         assert shown(seen) == ["|a", "b", "c", "."]
 
 
-async def test_a_restart_begins_another_stream_and_a_reader_follows():
+async def test_f5_a_restart_begins_another_stream_and_a_reader_follows():
     async with open_test_engine(workflows=[tells], autojump=False) as engine:
         instance = await engine.create(tells, ["a", "b"])
         async with instance.stream("answer") as chunks:
@@ -155,7 +155,7 @@ async def test_a_restart_begins_another_stream_and_a_reader_follows():
         assert shown(rest) == ["|a", "b", "."]
 
 
-async def test_two_tasks_of_a_body_may_not_send_in_one_stream():
+async def test_f2_two_tasks_of_a_body_may_not_send_in_one_stream():
     @workflow
     async def two(step: Step) -> str:
         async with step.stream("answer"), step.stream("answer"):
@@ -170,7 +170,7 @@ async def test_two_tasks_of_a_body_may_not_send_in_one_stream():
 
 @pytest.mark.parametrize("flow", [answers, answers_in_a_thread])
 @pytest.mark.parametrize("limits", [Limits(stream_chunks=2), Limits(stream_bytes=5)])
-async def test_q1_a_step_learns_that_its_stream_is_full(flow, limits):
+async def test_f2_a_step_learns_that_its_stream_is_full(flow, limits):
     async with open_test_engine(workflows=[flow], limits=limits) as engine:
         instance = await engine.create(flow, ["abc", "def", "ghi"])
         with pytest.raises(Exception, match="holds what it may"):
@@ -178,7 +178,7 @@ async def test_q1_a_step_learns_that_its_stream_is_full(flow, limits):
 
 
 @pytest.mark.parametrize("limits", [Limits(stream_chunks=2), Limits(stream_bytes=9)])
-async def test_q1_a_body_learns_it_at_the_same_place_on_replay(limits):
+async def test_f3_a_body_learns_it_at_the_same_place_on_replay(limits):
     @workflow
     async def sends(step: Step) -> list[str]:
         seen = []
@@ -201,7 +201,7 @@ async def test_q1_a_body_learns_it_at_the_same_place_on_replay(limits):
         assert shown(await told(instance.stream("answer"))) == ["|abc", "def", "."]
 
 
-async def test_q1_a_chunk_has_a_limit():
+async def test_f2_a_chunk_has_a_limit():
     async with open_test_engine(workflows=[answers], limits=Limits(chunk_bytes=4)) as engine:
         instance = await engine.create(answers, ["abcdef"])
         await instance.wait_for_status("errored")
