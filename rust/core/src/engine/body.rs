@@ -51,12 +51,12 @@ impl Core {
     /// Decides what a body said.
     pub(super) fn hear(&mut self, by: Body, speech: Speech) -> Option<Submission> {
         let Some(live) = self.speaker(by) else {
-            let ticket = match speech {
-                Speech::Attributes(ticket, _)
-                | Speech::Answer(ticket, ..)
-                | Speech::Conclude(ticket, _)
-                | Speech::Stream(ticket, _) => ticket,
-                _ => return None,
+            let (Speech::Attributes(ticket, _)
+            | Speech::Answer(ticket, ..)
+            | Speech::Conclude(ticket, _)
+            | Speech::Stream(ticket, _)) = speech
+            else {
+                return None;
             };
             if ticket != UNHEARD {
                 self.say(Note::Fenced { ticket });
