@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -82,10 +82,10 @@ class _AskedInThread(_Asked):
     """Of a blocking client; or of an async one, which nothing showed before it was called."""
 
     def __call__(self) -> Any:
-        made = self._fn(**self._given)
+        made: Any = self._fn(**self._given)
         if any(hasattr(made, it) for it in ("__await__", "__aiter__", "__aenter__")):
             return self._on_loop(made)  # which is awaited, as what any plain function returns
-        if not isinstance(made, Iterator) and not hasattr(made, "__enter__"):
+        if not any(hasattr(made, it) for it in ("__next__", "__enter__")):
             return self._stored(made, usage(made))
         with ExitStack() as stack:
             if hasattr(made, "__enter__"):
