@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from .conductor import check
-from .nodes import Cut, Do, Fate, Map, Nursery, Patched, Sleep
+from .nodes import Cut, Do, Fate, Finally, Map, Nursery, Patched, Sleep
 from .strategy import fates, programs
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
@@ -43,11 +43,16 @@ KILLED_AMONG_THEM = Fate(
 """A map gives up an item that was queued for a thread while it still waits for another one, and the
 process dies (I8)."""
 
+HANGS_IN_A_CLEANUP = (Finally(cleanup=(Do(how="hangs"),)),)
+UNDONE_THERE = Fate(seed=3, acts=("undo",))
+"""Behind a shield of the body, a step runs while its instance is to undo its steps (P1)."""
+
 
 @pytest.mark.slow
 @settings(max_examples=COUNT, suppress_health_check=list(HealthCheck))
 @example(program=(IN_THREADS, Do(how="now")), fate=AT_FIRST_SIGHT)
 @example(program=ITEMS_IN_THREADS, fate=KILLED_AMONG_THEM)
+@example(program=HANGS_IN_A_CLEANUP, fate=UNDONE_THERE)
 @given(program=programs(), fate=fates)
 def test_i4_live_run_and_every_replay_of_a_generated_program_agree(program, fate):
     check(program, fate)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import outcome as results
 from trio.lowlevel import Task, current_task, reschedule, wait_task_rescheduled
 
+from .stopping import stop_here
+
 if TYPE_CHECKING:
     from .life import Life
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 async def suspended(life: Life, waiter: Any) -> Any:
     """Blocks the body task that calls until `wake`; `waiter` has it as its `task`, and is told by
     `aborted` when it is cancelled."""
+    if life.stopping:  # by what it has just asked for: behind a shield nobody would wake it
+        await stop_here(life)
     if life.loop is not None:
         waiter.task = life.loop.suspension(waiter.aborted)
         return await waiter.task

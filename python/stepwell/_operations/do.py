@@ -54,6 +54,8 @@ async def do(
     else:
         if (rest := take_effect(life, operation, in_body=True)) is not None:
             await alone(life, operation, rest)
+        if life.stopping:
+            await stop_here(life)
         operation.task = task
         life.resting = True
         try:
