@@ -286,9 +286,12 @@ def _is_driven(task: Task) -> bool:
 
 
 def _expose(task: Task, scope: trio.CancelScope) -> None:
-    """Takes away the shields between a task of a body and the scope of the body, which is
-    cancelled. trio keeps them to itself."""
-    status: Any = getattr(task, "_cancel_status", None)
-    while status is not None and status._scope is not scope:
-        status._scope.shield = False
-        status = status.parent
+    lift_shields(getattr(task, "_cancel_status", None), scope)
+
+
+def lift_shields(inside: Any, scope: trio.CancelScope) -> None:
+    """Takes away the shields between a place in a body, which is a cancel status of trio's, and the
+    scope of the body, which is cancelled. trio keeps them to itself."""
+    while inside is not None and inside._scope is not scope:
+        inside._scope.shield = False
+        inside = inside.parent

@@ -24,6 +24,7 @@ from .._body import containment, delivery, stopping
 from .._body.branch import place
 from .._body.causes import interrupt_in
 from .._body.containment import Guard, check_is_failure
+from .._body.resisting import lift_shields
 from .._core import ABANDONED, INTERRUPTED, SAVED, STARTED
 from .._errors import Interrupted, StepTimeout
 from .._formats import CANCELLED_ATTEMPTS_END
@@ -73,6 +74,8 @@ class StepOperation(RecordedStep):
     """What its attempts send, or have sent."""
     thread: Thread | None = None
     """That of an attempt, of the one before too, until it has ended."""
+    _begun_in: Any = None
+    """Where in the body an attempt stands that has no scope: trio's cancel status."""
     _runs_on: Thread | None = None
     """That of the last attempt, if the body cancelled the step while it waited for the next one,
     and the thread ran."""
@@ -244,6 +247,8 @@ class StepOperation(RecordedStep):
         super().stop()
         self._should_end()
         self.cancel_attempt()
+        if self._begun_in is not None:
+            lift_shields(self._begun_in, self.life.scope)
         if self._awaited is not None:
             self._awaited.done(0, 0)
         for passage in self.passages:
@@ -328,6 +333,8 @@ class StepOperation(RecordedStep):
         # what is an attribute and no method is called so in half the time
         now = self.life.port.now
         self._started_at = now()
+        task: Any = self.life.task
+        begun_in = task._cancel_status
         try:
             coroutine = self.fn(*self.args)
             context = copy_context()
@@ -338,6 +345,7 @@ class StepOperation(RecordedStep):
             return None
         except BaseException as error:
             return self._after_failure(error)
+        self._begun_in = begun_in
         return self._go_on(coroutine, context, trap)
 
     def _run_remote(self, context: Context) -> None:
@@ -381,7 +389,7 @@ class StepOperation(RecordedStep):
                 self.value = await go_on_unscoped(self, coroutine, context, trap)
         except BaseException as error:
             failure = error
-        self.is_in_body = False
+        self.is_in_body, self._begun_in = False, None
         if failure is None:
             self._submit_value(1)
             return
