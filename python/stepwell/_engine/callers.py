@@ -96,6 +96,41 @@ class _Creation(_Call):
             raise_cancel()
 
 
+class Listener:
+    """A call whose answer a function takes, at once: it needs no task, and no round of the loop in
+    which that would begin or go on."""
+
+    __slots__ = ("_callers", "_take", "_ticket")
+
+    def __init__(
+        self, callers: Callers, ticket: int, take: Callable[[results.Maybe[Reply]], None]
+    ) -> None:
+        self._callers, self._ticket, self._take = callers, ticket, take
+        callers.host.tickets[ticket] = self
+        callers.waiting += 1
+        callers.called += 1
+
+    def hear(self, answer: results.Maybe[Reply]) -> None:
+        """It is answered, or will never be."""
+        self._callers.waiting -= 1
+        self._take(answer)
+
+    def forget(self) -> None:
+        """Nobody wants the answer any more."""
+        tickets = self._callers.host.tickets
+        if tickets.get(self._ticket) is self:
+            del tickets[self._ticket]
+            self._callers.waiting -= 1
+
+
+def tell(waiter: object, answer: results.Maybe[Reply]) -> None:
+    """Gives an answer to whoever waits for it."""
+    if isinstance(waiter, trio.lowlevel.Task):
+        reschedule(waiter, answer)
+    elif isinstance(waiter, Listener):
+        waiter.hear(answer)
+
+
 class Callers:
     """All who call one engine.
 
@@ -126,6 +161,22 @@ class Callers:
         """
         return self._answer(_Call(self, submit, args))
 
+    def listen(
+        self, take: Callable[[results.Maybe[Reply]], None], submit: Callable[[*Ts], int], *args: *Ts
+    ) -> Listener | None:
+        """As `ask`, at once: `take` is called with the answer, and may not raise. Returns None if
+        others wait for their turn.
+
+        Raises:
+            CoreError: As `submit`.
+            EngineClosed: The engine has stopped.
+        """
+        self._check_running()
+        if not self._room:
+            return None
+        self._room -= 1
+        return Listener(self, submit(*args), take)
+
     def change(self, submit: Callable[[*Ts], int], *args: *Ts) -> Awaitable[Reply]:
         """As `ask`, for what changes something: once only, if whoever asks says so (`ONCE`)."""
         return self._answer(_Call(self, submit, args, ONCE.get()))
@@ -153,10 +204,7 @@ class Callers:
 
     @enable_ki_protection
     async def _answer(self, call: _Call) -> Reply:
-        if (failure := self.host.failure) is not None:
-            raise EngineClosed(
-                f"the engine has stopped: {failure!r}. Leave its block, which raises that."
-            )
+        self._check_running()
         self.waiting += 1
         self.called += 1
         try:
@@ -176,6 +224,12 @@ class Callers:
             raise
         finally:
             self.waiting -= 1
+
+    def _check_running(self) -> None:
+        if (failure := self.host.failure) is not None:
+            raise EngineClosed(
+                f"the engine has stopped: {failure!r}. Leave its block, which raises that."
+            )
 
     def forget(self, call: _Call) -> None:
         """Nobody waits for a call: before its turn it never happens, and later its answer goes to

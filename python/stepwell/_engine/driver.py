@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import outcome as results
 import trio
-from trio.lowlevel import enable_ki_protection, reschedule
+from trio.lowlevel import enable_ki_protection
 
 from .. import _core
 from .._body import delivery, diagnosis, stopping
@@ -36,7 +36,7 @@ from .._types import Limits
 from .._values.payloads import Most
 from . import continuing, pausing, undoing
 from .bulk_runs import BulkRuns
-from .callers import Callers
+from .callers import Callers, tell
 from .collector import CALLS_A_BODY, Patience
 from .departed import Departed
 from .draining import DRAINED, Drain
@@ -326,9 +326,7 @@ class Driver:
         if ticket in self._limit_changes:
             self._limit_changes.remove(ticket)
             self.limits_changed()
-        task = self.tickets.pop(ticket, None)
-        if task is not None:
-            reschedule(task, results.Value(Reply(code, data)))
+        tell(self.tickets.pop(ticket, None), results.Value(Reply(code, data)))
 
     def _settled(
         self,
@@ -633,8 +631,7 @@ class Driver:
     def _abandon_tickets(self) -> None:
         waiting, self.tickets = self.tickets, {}
         for waiter in (*waiting.values(), *self.callers.leave()):
-            if isinstance(waiter, trio.lowlevel.Task):
-                reschedule(waiter, results.Error(EngineClosed(CLOSED)))
+            tell(waiter, results.Error(EngineClosed(CLOSED)))
 
     def has_drained(self) -> None:
         """Nothing runs any more, and nothing will: whoever waits for it is told."""
