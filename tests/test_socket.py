@@ -12,9 +12,21 @@ import pytest
 import trio
 import trio.testing
 
-from stepwell import Client, Engine, NewInstance, Overloaded, Step, TooLarge, workflow
+from stepwell import Client, Engine, EngineClosed, NewInstance, Overloaded, Step, TooLarge, workflow
 from stepwell._engine import answering, serving, socket_path
-from stepwell._engine.frames import FRAME_MAX, PROTOCOL, BadFrame, Frames, Outlet, framed
+from stepwell._engine.callers import Listener
+from stepwell._engine.desk import Who
+from stepwell._engine.frames import (
+    ANSWER,
+    CANCEL,
+    ERROR,
+    FRAME_MAX,
+    PROTOCOL,
+    BadFrame,
+    Frames,
+    Outlet,
+    framed,
+)
 from stepwell._values.plain import dumps
 
 HELLO = framed({"stepwell": PROTOCOL})
@@ -431,3 +443,60 @@ async def test_one_that_asks_and_goes_leaves_nothing_behind(tmp_path, caplog):
         assert server._answers.bytes == 0
         assert [it.getMessage() for it in caplog.records if it.levelname == "ERROR"] == []
         assert engine._driver.watchers._watches == {}
+
+
+class _Begun(trio.abc.Instrument):
+    """Counts the tasks that begin."""
+
+    count = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_a_look_at_an_instance_begins_no_task(tmp_path):
+    path = tmp_path / "a.db"
+    async with Engine(path, workflows=[waits]) as engine:
+        await engine.create(waits, id="a")
+        async with connected(f"{path}.sock") as (stream, frames):
+            await trio.testing.wait_all_tasks_blocked()
+            begun = _Begun()
+            trio.lowlevel.add_instrument(begun)
+            for n, id in enumerate(["a", "b"] * 5):
+                await stream.send_all(framed([n, "find", [["default", "waits", id], True], None]))
+                number, kind, _ = (await frames.next())[0]
+                assert (number, kind) == (n, ANSWER if id == "a" else ERROR)
+            trio.lowlevel.remove_instrument(begun)
+            assert begun.count == 0
+        assert engine._driver.callers.waiting == 0
+
+
+@pytest.mark.parametrize("how", ["cancels", "goes"])
+async def test_a_look_that_is_given_up_leaves_nothing_behind(tmp_path, how):
+    path = tmp_path / "a.db"
+    async with Engine(path, workflows=[waits]) as engine:
+        await engine.create(waits, id="a")
+        driver = engine._driver
+        async with connected(f"{path}.sock") as (stream, _):
+            find = framed([1, "find", [["default", "waits", "a"], True], None])
+            given_up = framed([1, CANCEL, [], None]) if how == "cancels" else b""
+            await stream.send_all(b"".join([find, given_up] * 5) if given_up else find)
+        await works(path)
+        while driver.server._connections:
+            await trio.testing.wait_all_tasks_blocked()
+        assert driver.server._answers.bytes == 0
+        assert driver.callers.waiting == 0
+        assert not any(isinstance(it, Listener) for it in driver.tickets.values())
+
+
+async def test_a_look_is_answered_where_the_engine_ends_meanwhile(tmp_path):
+    path = tmp_path / "a.db"
+    async with Engine(path, workflows=[waits]) as engine:
+        await engine.create(waits, id="a")
+        answers = []
+        desk = engine._served
+        desk.glance(Who("default", "waits", "a"), True, answers.append)
+        engine._driver.abandon_callers()
+        with pytest.raises(EngineClosed):
+            answers.pop().unwrap()
+        assert engine._driver.callers.waiting == 0

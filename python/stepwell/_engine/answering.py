@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import outcome as results
 import trio
 
+from .._core import CoreError
 from .._errors import (
     EngineClosed,
     InternalError,
@@ -47,6 +49,7 @@ from .wire import CALLS, Call, Garbled, packed_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .callers import Listener
     from .desk import Here
 
 BRIEF_MAX = 256
@@ -98,16 +101,10 @@ class Answers:
     async def do(self, call: Call, args: list[Any]) -> list[Any]:
         """Has one call done, and returns what it is answered."""
         try:
-            await vet(self.desk, call, args)
-            answer = await call.made(self.desk, args)
-            pack = call.answer.pack
-            return [ANSWER, answer if pack is None else pack(answer)]
-        except StepwellError as error:
-            return [ERROR, packed_error(error)]
+            vet(self.desk, call, args)
+            return _packed(call, await call.made(self.desk, args))
         except Exception as error:
-            log.exception("a call of a client failed: %s", call.name)
-            told = InternalError(f"{call.name} failed: {error!r:.500}; the engine's log has more")
-            return [ERROR, packed_error(told)]
+            return _packed_failure(call, error)
 
     async def do_once(self, key: bytes, call: Call, args: list[Any]) -> list[Any]:
         """As `do`, for what changes something: whoever repeats it meanwhile waits for the same
@@ -138,13 +135,27 @@ class Answers:
             known.done.set()
 
 
+class _Glance:
+    """A look at one instance that is under way: without a task, which takes longer than it does."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self.listener: Listener | None = None
+        self._ended = ended
+
+    def cancel(self) -> None:
+        """It is given up."""
+        if self.listener is not None:
+            self.listener.forget()
+        self._ended()
+
+
 class Connection:
     """One client."""
 
     def __init__(self, answers: Answers, stream: trio.SocketStream) -> None:
         self._answers = answers
         self._stream = stream
-        self._calls: dict[int, trio.CancelScope] = {}
+        self._calls: dict[int, trio.CancelScope | _Glance] = {}
         self._brief: set[int] = set()
         self._read = trio.Event()
         self._outlet = Outlet(stream, seconds=FRAME_SECONDS, sent=lambda: self._read.set())
@@ -154,12 +165,16 @@ class Connection:
         frames = Frames(self._stream)
         if not await self._greeted(frames):
             return
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._outlet.run)
-            while (frame := await frames.next()) is not None:
-                await self._take(*frame)
-                await self._has_room()
-            self._nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._outlet.run)
+                while (frame := await frames.next()) is not None:
+                    await self._take(*frame)
+                    await self._has_room()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            for it in list(self._calls.values()):  # those without a task
+                it.cancel()
 
     async def _greeted(self, frames: Frames) -> bool:
         """Exchanges versions; returns whether there is anything more to say."""
@@ -188,27 +203,66 @@ class Connection:
             return
         answers = self._answers
         while answers.bytes + size > BYTES_MAX and answers.bytes:
+            if answers.fewer.is_set():
+                answers.fewer = trio.Event()
             await answers.fewer.wait()
         answers.bytes += size
-        self._calls[number] = trio.CancelScope()
         self._brief.add(number)
-        self._nursery.start_soon(self._answer, number, size, name, args, key)
+        if name == "find" and self._glances(number, size, args):
+            return
+        scope = self._calls[number] = trio.CancelScope()
+        self._nursery.start_soon(self._answer, scope, number, size, name, args, key)
+
+    def _glances(self, number: int, size: int, args: list[Any]) -> bool:
+        """Begins a look at one instance, if it can be done now; else a task does it."""
+        answers, call = self._answers, CALLS["find"]
+
+        def take(answer: results.Maybe[Any]) -> None:
+            try:
+                told = _packed(call, answer.unwrap())
+            except Exception as error:
+                told = _packed_failure(call, error)
+            self._send([number, *told])
+            ended()
+
+        def ended() -> None:
+            self._ended(glance, number, size)
+
+        glance = _Glance(ended)
+        try:
+            who, payloads = call.unpacked(args)
+            vet(answers.desk, call, [who, payloads])
+            glance.listener = answers.desk.glance(who, payloads, take)
+        except (Garbled, StepwellError, CoreError):  # which a task says
+            return False
+        if glance.listener is None:
+            return False
+        self._calls[number] = glance
+        return True
 
     async def _answer(
-        self, number: int, size: int, name: str, args: list[Any], key: bytes | None
+        self,
+        scope: trio.CancelScope,
+        number: int,
+        size: int,
+        name: str,
+        args: list[Any],
+        key: bytes | None,
     ) -> None:
-        answers, scope = self._answers, self._calls[number]
         try:
             with scope:
                 self._send([number, *await self._answered(number, name, args, key)])
         finally:
-            if self._calls.get(number) is scope:
-                del self._calls[number]
-            self._brief.discard(number)
-            answers.bytes -= size
-            answers.fewer.set()
-            answers.fewer = trio.Event()
-            self._read.set()
+            self._ended(scope, number, size)
+
+    def _ended(self, call: trio.CancelScope | _Glance, number: int, size: int) -> None:
+        """A call is answered, or given up."""
+        if self._calls.get(number) is call:
+            del self._calls[number]
+        self._brief.discard(number)
+        self._answers.bytes -= size
+        self._answers.fewer.set()
+        self._read.set()
 
     async def _answered(
         self, number: int, name: str, args: list[Any], key: bytes | None
@@ -230,7 +284,7 @@ class Connection:
     async def _follow(self, number: int, call: Call, args: list[Any]) -> list[Any]:
         pack = call.answer.pack
         try:
-            await vet(self._answers.desk, call, args)
+            vet(self._answers.desk, call, args)
             async with call.made(self._answers.desk, args) as items:
                 self._send([number, BEGUN, items.begun_at])
                 self._brief.discard(number)
@@ -275,6 +329,19 @@ class Connection:
         if self._read.is_set():
             self._read = trio.Event()
         await self._read.wait()
+
+
+def _packed(call: Call, answer: Any) -> list[Any]:
+    pack = call.answer.pack
+    return [ANSWER, answer if pack is None else pack(answer)]
+
+
+def _packed_failure(call: Call, error: Exception) -> list[Any]:
+    if isinstance(error, StepwellError):
+        return [ERROR, packed_error(error)]
+    log.error("a call of a client failed: %s", call.name, exc_info=error)
+    told = InternalError(f"{call.name} failed: {error!r:.500}; the engine's log has more")
+    return [ERROR, packed_error(told)]
 
 
 def _too_many() -> Overloaded:

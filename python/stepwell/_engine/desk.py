@@ -8,12 +8,14 @@ gives values back as they are stored.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from outcome import Maybe
+
     from .._errors import StepwellError
     from .._replay import Identity
     from .._steps.retention import Keep
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         UndoStatus,
         Update,
     )
+    from .callers import Listener
     from .counted import Reason
     from .look import Look
     from .registry import Registry
@@ -504,4 +507,11 @@ class Here(Desk, Protocol):
 
     def limits_of(self, namespace: str, workflow: str | None) -> Limits:
         """Returns the limits that are in force."""
+        ...
+
+    def glance(
+        self, who: Who, payloads: bool, take: Callable[[Maybe[Look]], None]
+    ) -> Listener | None:
+        """As `find`, but calls `take` with what it comes to, which may not raise; whoever forgets
+        what is returned hears nothing. None: many ask, and it is to wait for its turn."""
         ...

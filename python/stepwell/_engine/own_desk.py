@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVarTuple
 
+import outcome as results
 from trio.lowlevel import checkpoint_if_cancelled
 
 from .._body import diagnosis
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core import Core
+    from .callers import Listener
     from .driver import Driver
     from .host import Reply
     from .registry import Registry
@@ -505,6 +507,19 @@ class OwnDesk(Reading):
         """As `_asked`, for what changes something, which is done once only if whoever asks says
         so."""
         return self._answer(await self._driver.change(call, *args), who, lost, only)
+
+    def glance(
+        self, who: Who, payloads: bool, take: Callable[[results.Maybe[Look]], None]
+    ) -> Listener | None:
+        """See `Here`."""
+
+        def hear(answer: results.Maybe[Reply]) -> None:
+            take(results.capture(seen, answer))
+
+        def seen(answer: results.Maybe[Reply]) -> Look:
+            return self._seen(who, self._answer(answer.unwrap(), who, "", ""))
+
+        return self._driver.callers.listen(hear, self._driver.core.find, *who, payloads)
 
     @staticmethod
     def _answer(reply: Reply, who: Who, lost: str, only: str) -> Any:

@@ -36,7 +36,9 @@ class Reading(ABC):
         """Asks it, and returns its answer; a refusal is raised, and speaks of this instance."""
 
     async def find(self, who: Who, *, payloads: bool = True) -> Look:
-        row = await self._asked(who, self._looks.find, *who, payloads)
+        return self._seen(who, await self._asked(who, self._looks.find, *who, payloads))
+
+    def _seen(self, who: Who, row: Any) -> Look:
         if row is None:
             raise not_found(
                 who.workflow, who.id, who.namespace, without_code=who.workflow not in self.code

@@ -32,7 +32,7 @@ _TEXT_MAX = 8_192
 _FAR = 1 << 62
 
 
-async def vet(desk: Here, call: Call, args: list[Any]) -> None:
+def vet(desk: Here, call: Call, args: list[Any]) -> None:
     """Returns if a call may be made.
 
     Raises:
