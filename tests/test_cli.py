@@ -67,3 +67,27 @@ def test_importing_stepwell_imports_neither_rich_nor_zstandard():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "store"),
+    [
+        (["list"], "environment"),
+        (["--store", "before", "list"], "before"),
+        (["--store", "before", "bulk", "list"], "before"),
+        (["--store", "before", "list", "--store", "after"], "after"),
+    ],
+)
+def test_the_store_may_stand_before_the_command(monkeypatch, tmp_path, arguments, store):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEPWELL_STORE", "environment")
+    ran = piped(*arguments)
+    assert ran.code == 8
+    assert f"there is no store at {store}," in ran.err
+
+
+@pytest.mark.parametrize("name", ["run", "completion", "demo"])
+def test_a_store_before_a_command_that_asks_none_is_refused(name):
+    ran = piped("--store", "before", name)
+    assert ran.code == 2
+    assert f"{name} takes no --store before it" in ran.err

@@ -59,6 +59,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "A verified backup that survives kill -9."),
 }
 """Every command: where it is, and what it does in a line."""
+STORE_BEFORE = "stepwell.store"
+"""Under which name a command finds the store that was given before it."""
 UNCOMMANDED: dict[str, str] = {
     "engine.create_batch": "`create` makes one; whoever makes thousands has a program for it",
     "engine.call": "`create --result` is both of its halves",
@@ -81,6 +83,15 @@ class Commands(click.Group):
         """Loads one."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that is asked for; refuses a store that would mean nothing to it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if ctx.meta.get(STORE_BEFORE) and name in ("run", "completion", "demo"):
+            raise click.UsageError(f"{name} takes no --store before it.")
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Tells what each does, without loading any."""
         with formatter.section("Commands"):
@@ -102,6 +113,10 @@ def _version(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None
         ctx.exit()
 
 
+def _store(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+    ctx.meta[STORE_BEFORE] = path
+
+
 stepwell = Commands(
     "stepwell",
     help="Durable execution inside a Python process: look at what an engine does, and act on it, "
@@ -113,6 +128,10 @@ stepwell = Commands(
     "long; 130 Ctrl-C.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[
+        click.Option(
+            ["--store"], metavar="PATH", expose_value=False, callback=_store,
+            help="The engine's store; as well after the command.",
+        ),
         click.Option(
             ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
             help="Print the version.",

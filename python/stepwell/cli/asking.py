@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from . import STORE_BEFORE
 from .addresses import LATEST, Span
 from .escaping import in_line
 from .exits import NOT_ALLOWED, NOT_FOUND, STORE, Failure, bare
@@ -40,11 +42,18 @@ class Command(click.Command):
     without: tuple[str, ...] = ()
 
 
+def _store(ctx: click.Context, param: click.Parameter, path: str) -> str:
+    """The nearest one counts: after the command, before it, in the environment."""
+    is_after = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE
+    return path if is_after else ctx.meta.get(STORE_BEFORE) or path
+
+
 def store_options() -> list[click.Option]:
     """Returns the options that say which store is meant."""
     return [
         click.Option(
             ["--store"], envvar="STEPWELL_STORE", default=DEFAULT_STORE, metavar="PATH",
+            callback=_store,
             help=f"The engine's store; default: $STEPWELL_STORE, or {DEFAULT_STORE}.",
         ),
         click.Option(["--namespace"], default="default", metavar="NAME", help="Whose instances."),
