@@ -30,7 +30,7 @@ from .connection import Asked, Connection, Lost, open_connection
 from .remote_code import RemoteCode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from .._engine.wire import Call
     from .file_desk import FileDesk
@@ -301,7 +301,7 @@ class Link:
                 f"{name} cannot be sent: {error}. Ask for less at once.", limit=FRAME_MAX
             ) from None
 
-    async def follow(self, call: Call, args: list[Any], cursor: int) -> AsyncIterator[Any]:
+    async def follow(self, call: Call, args: list[Any], cursor: int) -> AsyncGenerator[Any, None]:
         """Makes a call that is answered by items, and goes on after the last of them when the
         connection was lost. The first is None: it has begun. `cursor`: which argument says from
         where."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from .._engine.wire import CALLS
@@ -13,7 +12,7 @@ from .._values.codec import VALUE_BYTES_MAX
 from .._values.ids import drawn_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from .._engine.desk import Code, Desk, Made, NewItem
     from .._engine.registry import Registry
@@ -26,33 +25,55 @@ _VALUE_BYTES = 64 * VALUE_BYTES_MAX
 class _Following:
     """Somebody follows as long as its block lasts."""
 
-    def __init__(self, items: AsyncIterator[Any]) -> None:
-        self._items: Any = aclosing(cast("Any", items))
+    def __init__(self, begins: Callable[[], AsyncGenerator[Any, None]]) -> None:
+        self._items = _Items(begins)
 
-    async def __aenter__(self) -> Any:
-        items = await self._items.__aenter__()
+    async def __aenter__(self) -> _Items:
+        await self._items.begin()
+        return self._items
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._items.end()
+
+
+class _Items:
+    """What somebody follows, one by one. Whoever is cancelled while it waits for the next one goes
+    on after the last, when it asks again: the generator does not outlive that, so another begins
+    there."""
+
+    def __init__(self, begins: Callable[[], AsyncGenerator[Any, None]]) -> None:
+        self._begins = begins
+        self._items: AsyncGenerator[Any, None] | None = None
+
+    async def begin(self) -> None:
+        """Returns when it is followed."""
+        items = self._begins()
         try:
             await anext(items)  # it has begun
         except BaseException:
             await items.aclose()
             raise
-        return _Items(items)
-
-    async def __aexit__(self, *how: Any) -> None:
-        await self._items.__aexit__(*how)
-
-
-class _Items:
-    """What somebody follows, one by one."""
-
-    def __init__(self, items: AsyncIterator[Any]) -> None:
         self._items = items
+
+    async def end(self) -> None:
+        """It is followed no more."""
+        if self._items is not None:
+            await self._items.aclose()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        return await self._items.__anext__()
+        if self._items is None:
+            await self.begin()
+        assert self._items is not None, "it has begun"
+        try:
+            return await anext(self._items)
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self._items = None
+            raise
 
 
 class _RemoteDesk:
@@ -119,7 +140,7 @@ def _method(name: str) -> Callable[..., Any]:
         names = [it for it, _, _ in call.parameters]
         in_order = [*args, *[named.get(it, True) for it in names[len(args) :]]]
         if call.follows:
-            return _Following(self._link.follow(call, in_order, names.index("cursor")))
+            return _Following(lambda: self._link.follow(call, in_order, names.index("cursor")))
         return self._link.call(call, in_order)
 
     return asked

@@ -226,7 +226,11 @@ class Updates:
         """Reads on from the store. What is told meanwhile is read, or kept."""
         self._is_behind = False
         self._state = None
-        look, records = await self._source.records(self._who, self.no)
+        try:
+            look, records = await self._source.records(self._who, self.no)
+        except BaseException:
+            self._is_behind = True  # it was cancelled, say, and may be asked again
+            raise
         self._seed = look.seeded
         for seq, line in history.numbered(records, self._seed):
             if seq > self._seq:

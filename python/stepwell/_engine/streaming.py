@@ -140,9 +140,13 @@ class Chunks:
     async def _read(self) -> None:
         """Reads on from the store. What is told meanwhile is read, or kept."""
         self._is_behind = False
-        found = await self._source.chunks_after(
-            self._who, self._stream, self._incarnation, self._place, PAGE
-        )
+        try:
+            found = await self._source.chunks_after(
+                self._who, self._stream, self._incarnation, self._place, PAGE
+            )
+        except BaseException:
+            self._is_behind = True  # it was cancelled, say, and may be asked again
+            raise
         if found is None:
             raise InstanceNotFound(f"there is no {self._who.workflow}/{self._who.id} any more")
         no, incarnation, status, rows = found
