@@ -36,6 +36,9 @@ UNNOTICED = {
     # They are made of other rows, or save room or time, and no more.
     "tally": {"workflow", "complete", "errored", "terminated"}, "sweep": {"no", "seq"},
     "grave": {"head", "no"},
+    "litter": {"id", "due", "no", "incarnation", "stream", "upto", "since", "crc"},
+    # What is sent at no place that is looked at, or by nobody, is not there for who reads.
+    "chunk": {"id", "no", "incarnation", "stream", "place", "chunks", "bytes"},
     # Told to whoever repeats the call, and to nobody else.
     "call": {"id", "at", "crc", "answer"},
     "failure": {"hour", "version", "step", "error", "count", "since", "example"},
@@ -135,6 +138,13 @@ class Look:
         if status.status == "complete":
             assert status.output == output or any("of table result" in it for it in self.told)
         await instance.history()
+        if code is runs:
+            sent = []
+            with trio.move_on_after(10 if "good" in id else 0.05):  # it may be blocked
+                async with instance.stream("news") as chunks:
+                    async for it in chunks:
+                        sent.append(it.value)
+            assert "good" not in id or sent == ["began", None]
 
 
 async def look(store, caplog) -> list[str]:

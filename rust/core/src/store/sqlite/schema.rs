@@ -179,10 +179,11 @@ fn to_9(conn: &Connection) -> rusqlite::Result<()> {
          CREATE UNIQUE INDEX chunk_place ON chunk (no, incarnation, stream, place);
          CREATE INDEX chunk_end ON chunk (no, incarnation, stream, place) WHERE mark > 1;
          CREATE TABLE litter (
-           due INTEGER NOT NULL, no INTEGER NOT NULL, incarnation INTEGER NOT NULL,
-           stream TEXT NOT NULL, upto INTEGER NOT NULL, since INTEGER NOT NULL,
-           PRIMARY KEY (due, no, incarnation, stream, upto)
-         ) WITHOUT ROWID;",
+           id INTEGER PRIMARY KEY, due INTEGER NOT NULL, no INTEGER NOT NULL,
+           incarnation INTEGER NOT NULL, stream TEXT NOT NULL, upto INTEGER NOT NULL,
+           since INTEGER NOT NULL, crc INTEGER NOT NULL
+         );
+         CREATE UNIQUE INDEX litter_due ON litter (due, no, incarnation, stream, upto);",
     )
 }
 
@@ -373,14 +374,16 @@ CREATE UNIQUE INDEX chunk_place ON chunk (no, incarnation, stream, place);
 CREATE INDEX chunk_end ON chunk (no, incarnation, stream, place) WHERE mark > 1;
 
 CREATE TABLE litter (               -- rows of streams that nobody is told any more
+  id INTEGER PRIMARY KEY,
   due INTEGER NOT NULL,             -- when they go
   no INTEGER NOT NULL,
   incarnation INTEGER NOT NULL,     -- -1: any
   stream TEXT NOT NULL,             -- '': all
   upto INTEGER NOT NULL,            -- those at places between these
   since INTEGER NOT NULL,
-  PRIMARY KEY (due, no, incarnation, stream, upto)
-) WITHOUT ROWID;
+  crc INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX litter_due ON litter (due, no, incarnation, stream, upto);
 
 CREATE TABLE approval (
   number INTEGER PRIMARY KEY,       -- order of first writing

@@ -59,14 +59,16 @@ statements! {
         WHERE no = ? AND incarnation = ? AND stream = ? ORDER BY place DESC LIMIT 1";
     LastEnd = "SELECT place, chunks, bytes FROM chunk \
         WHERE no = ? AND incarnation = ? AND stream = ? AND mark > 1 ORDER BY place DESC LIMIT 1";
-    Chunks = "INSERT INTO chunk (no, incarnation, stream, place, count, chunks, bytes, part, attempt, \
+    Chunks = "INSERT OR IGNORE INTO chunk (no, incarnation, stream, place, count, chunks, bytes, part, attempt, \
         mark, at, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    Litter = "INSERT OR REPLACE INTO litter VALUES (?, ?, ?, ?, ?, ?)";
-    LitterAll = "INSERT OR REPLACE INTO litter SELECT 0, ?1, ?2, '', 0, 0 \
+    Litter = "INSERT OR IGNORE INTO litter (due, no, incarnation, stream, upto, since, crc) \
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    LitterAll = "INSERT OR IGNORE INTO litter (due, no, incarnation, stream, upto, since, crc) \
+        SELECT 0, ?1, ?2, '', 0, 0, ?3 \
         WHERE EXISTS (SELECT 1 FROM chunk WHERE no = ?1 AND (?2 = -1 OR incarnation = ?2))";
-    OldestLitter = "SELECT * FROM litter WHERE due < ? ORDER BY due, no, incarnation, stream, upto LIMIT 1";
-    Unlitter = "DELETE FROM litter \
-        WHERE due = ? AND no = ? AND incarnation = ? AND stream = ? AND upto = ?";
+    OldestLitter = "SELECT id, due, no, incarnation, stream, upto, since, crc FROM litter \
+        WHERE due < ? ORDER BY due, no, incarnation, stream, upto LIMIT 1";
+    Unlitter = "DELETE FROM litter WHERE id = ?";
     FreeChunks = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \
         AND incarnation = ?2 AND stream = ?3 AND place > ?4 AND place < ?5 AND part = 0 LIMIT ?6)";
     FreeStreams = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE no = ?1 \

@@ -3,7 +3,8 @@
 //!
 //! What nobody is told any more lies in the table `litter` until its rows are freed, a few at a time.
 
-use rusqlite::{params, Connection, OptionalExtension};
+use rusqlite::types::ValueRef;
+use rusqlite::{params, Connection, OptionalExtension, Row as Columns};
 
 use super::columns::{bytes, code, small, time, uint};
 use super::fault::{corrupt, Result};
@@ -32,53 +33,57 @@ impl Writing<'_> {
             _ => return Ok(Outcome::Fenced),
         };
         let whose = params![no as i64, of as i64, it.stream];
+        let held_by = |row: &Columns| Ok((number(row, 0)?, [number(row, 1)?, number(row, 2)?]));
         let last = self.sql.get(Sql::LastChunk)?;
-        let last = last.query_row(whose, |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])));
-        let (place, mut held): (i64, [i64; 2]) = last.optional()?.unwrap_or((1, [0; 2]));
+        let last = last.query_row(whose, held_by).optional()?;
+        let (place, mut held) = last.unwrap_or((1, [0; 2]));
         let mut part = it.part;
         if it.mark == Mark::Recorded {
             let ended = self.sql.get(Sql::LastEnd)?;
-            let ended = ended.query_row(whose, |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])));
+            let ended = ended.query_row(whose, held_by).optional()?;
             let since: i64;
-            (since, held) = ended.optional()?.unwrap_or((0, [0; 2]));
+            (since, held) = ended.unwrap_or((0, [0; 2]));
             part = hot.head;
             let due = it.at + CHUNKS_KEPT;
-            let rest = params![due, no as i64, of as i64, it.stream, place, since];
+            let crc = sums::litter([due, no as i64, of as i64, place, since], &it.stream);
+            let rest = params![due, no as i64, of as i64, it.stream, place, since, crc];
             let _ = self.run(Sql::Litter, rest)?;
         } else if !it.mark.ends() {
-            held[0] += it.chunks.len() as i64;
-            held[1] += it.bytes() as i64;
+            held[0] = held[0].saturating_add(it.chunks.len() as i64);
+            held[1] = held[1].saturating_add(it.bytes() as i64);
             if held[0] as u64 > it.most[0] || held[1] as u64 > it.most[1] {
                 return Ok(Outcome::Full);
             }
         }
         let payload = packed(&it.chunks);
         let crc = sums::chunks([no, of], [place as u64, part], it, &payload);
-        let _ = self.run(
-            Sql::Chunks,
-            params![
-                no as i64,
-                of as i64,
-                it.stream,
-                place,
-                it.places() as i64,
-                held[0],
-                held[1],
-                part as i64,
-                it.attempt,
-                it.mark as u8,
-                it.at,
-                crc,
-                payload,
-            ],
-        )?;
-        Ok(Outcome::Done(place as u64))
+        let inserted = self.sql.get(Sql::Chunks)?.execute(params![
+            no as i64,
+            of as i64,
+            it.stream,
+            place,
+            it.places() as i64,
+            held[0],
+            held[1],
+            part as i64,
+            it.attempt,
+            it.mark as u8,
+            it.at,
+            crc,
+            payload,
+        ])?;
+        // Where the last row is damaged the place may be another's: whoever reads is told.
+        Ok(match inserted {
+            0 => Outcome::Fenced,
+            _ => Outcome::Done(place as u64),
+        })
     }
 
     /// The streams of an instance, or of one incarnation of it, belong to nobody any more.
     pub(super) fn leave_streams(&mut self, no: InstanceNo, of: Option<Incarnation>) -> Result<()> {
         let of = of.map_or(ANY, |it| it as i64);
-        let _ = self.run(Sql::LitterAll, params![no as i64, of])?;
+        let crc = sums::litter([0, no as i64, of, 0, 0], "");
+        let _ = self.run(Sql::LitterAll, params![no as i64, of, crc])?;
         Ok(())
     }
 
@@ -87,30 +92,50 @@ impl Writing<'_> {
         let mut left = FORGOTTEN as usize;
         while left > 0 {
             let oldest = self.sql.get(Sql::OldestLitter)?;
-            let oldest = oldest.query_row([before], |row| {
-                let whose: (i64, i64, i64, String) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((whose, row.get(4)?, row.get(5)?))
-            });
-            let Some(((due, no, of, stream), upto, since)) = oldest.optional()? else {
+            let Some((id, rest)) = oldest.query_row([before], litter).optional()? else {
                 break;
             };
-            let (upto, since): (i64, i64) = (upto, since);
-            let gone = if stream.is_empty() {
-                let free = self.sql.get(Sql::FreeStreams)?;
-                free.execute(params![no, of, left as i64])?
-            } else {
-                let free = self.sql.get(Sql::FreeChunks)?;
-                free.execute(params![no, of, stream, since, upto, left as i64])?
-            };
-            left -= gone;
+            // Of one that is damaged nobody knows what it was of: lost room, and no more.
+            if let Some(([_, no, of, upto, since], stream)) = rest {
+                let most = left as i64;
+                left -= if stream.is_empty() {
+                    let free = self.sql.get(Sql::FreeStreams)?;
+                    free.execute(params![no, of, most])?
+                } else {
+                    let free = self.sql.get(Sql::FreeChunks)?;
+                    free.execute(params![no, of, stream, since, upto, most])?
+                };
+            }
             if left > 0 {
-                let _ = self.run(Sql::Unlitter, params![due, no, of, stream, upto])?;
+                let _ = self.run(Sql::Unlitter, [id])?;
                 left -= 1;
             }
         }
         Ok(Outcome::Done(u64::from(FORGOTTEN) - left as u64))
     }
+}
+
+/// When rows are to go, whose, of which incarnation, and between which places; and of which stream.
+type Rest = ([i64; 5], String);
+
+/// Returns the number of a row of the table `litter`, and what it says, if that is whole.
+fn litter(row: &Columns) -> rusqlite::Result<(i64, Option<Rest>)> {
+    let mut said = [0; 5];
+    for (at, it) in [1, 2, 3, 5, 6].into_iter().zip(&mut said) {
+        *it = number(row, at)?;
+    }
+    let stream = row.get_ref(4)?.as_str().unwrap_or_default().to_string();
+    let is_whole = number(row, 7)? == sums::litter(said, &stream).into();
+    Ok((row.get(0)?, is_whole.then_some((said, stream))))
+}
+
+/// Reads a number that no checksum covers, whatever is there.
+fn number(row: &Columns, at: usize) -> rusqlite::Result<i64> {
+    Ok(match row.get_ref(at)? {
+        ValueRef::Integer(it) => it,
+        ValueRef::Real(it) => it as i64,
+        _ => 0,
+    })
 }
 
 /// Returns the rows of a stream from the one on that holds the chunk after this place.
@@ -135,8 +160,9 @@ pub(super) fn rows(
             break;
         }
         let (place, payload) = (uint(row, 0)?, bytes(row, 7)?.unwrap_or_default());
+        let damaged = || corrupt(format!("stream {name:?} of instance {no} in table chunk"));
         let (Some(chunks), part) = (unpacked(&payload), uint(row, 2)?) else {
-            return corrupt(format!("stream {name:?} of an instance is damaged"));
+            return damaged();
         };
         let it = Chunks {
             stream: name.into(),
@@ -147,8 +173,9 @@ pub(super) fn rows(
             most: [0; 2],
             at: time(row, 5)?,
         };
-        if sums::chunks([no, of], [place, part], &it, &payload) != small(row, 6)? {
-            return corrupt(format!("stream {name:?} of an instance is damaged"));
+        let crc = sums::chunks([no, of], [place, part], &it, &payload);
+        if crc != small(row, 6)? || it.places() != uint(row, 1)? {
+            return damaged();
         }
         total += it.bytes();
         let outcome = match it.mark {

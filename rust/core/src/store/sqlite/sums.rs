@@ -141,6 +141,14 @@ pub(super) fn chunks(whose: [u64; 2], at: [u64; 2], it: &Chunks, payload: &[u8])
     checksum(whose, &parts.map(Some))
 }
 
+/// Checksum of what says that rows of a stream are to go: when, whose, and which.
+pub(super) fn litter(numbers: [i64; 5], stream: &str) -> u32 {
+    let [due, no, of, upto, since] = numbers.map(|it| it as u64);
+    let which = [due, upto, since].map(u64::to_le_bytes);
+    let parts = [stream.as_bytes(), which.as_flattened()];
+    checksum([no, of], &parts.map(Some))
+}
+
 /// Checksum of a letter.
 pub(super) fn letter(to: Address, body: &[u8]) -> u32 {
     let whose = match to {
