@@ -19,6 +19,7 @@ from ._loop import loop
 from ._looped import looped
 from ._messages import Budget, Carry, LoopResult, Message, Reply, ToolCall, Usage
 from ._scripted import ScriptedModel
+from ._sse import sse
 from ._tools import Tool, tool
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "Usage",
     "loop",
     "looped",
+    "sse",
     "tool",
 ]
