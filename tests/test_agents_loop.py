@@ -395,7 +395,7 @@ def test_after_kill_9_no_call_that_is_recorded_is_made_again(tmp_path):
 
 def test_the_page_has_a_program_that_runs(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
-    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    program, *_ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
