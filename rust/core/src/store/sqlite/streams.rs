@@ -179,12 +179,20 @@ pub(super) fn rows(
         }
         total += it.bytes();
         let outcome = match it.mark {
-            Mark::Recorded if part != 0 => Some(Box::new(read::record(conn, no, part)?.0)),
+            Mark::Recorded if is_recorded(conn, no, part)? => {
+                Some(Box::new(read::record(conn, no, part)?.0))
+            }
             _ => None,
         };
         all.push(it.row(place, outcome));
     }
     Ok(all)
+}
+
+/// Whether the record is there; a history may have been freed before the streams beside it.
+fn is_recorded(conn: &Connection, no: InstanceNo, seq: Seq) -> Result<bool> {
+    let mut look = conn.prepare_cached("SELECT 1 FROM journal WHERE seq = ? AND no = ?")?;
+    Ok(look.exists(params![seq as i64, no as i64])?)
 }
 
 /// Returns how many places each block of the body took.
