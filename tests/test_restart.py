@@ -72,6 +72,47 @@ async def test_l6_from_the_start_everything_is_done_again_under_other_keys():
         assert [it.name for it in await instance.history()] == ["a", "go", "b", "c"]
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("ends", ["terminate", "complete"])
+async def test_e4_what_nobody_took_before_the_end_is_there_for_a_restart(ends, crashes):
+    @workflow
+    async def takes_one(step):
+        first = (await step.wait_for_event("go")).payload
+        with step.move_on_after("1 second"):
+            return [first, (await step.wait_for_event("more")).payload]
+        return [first]
+
+    async with open_test_engine(workflows=[takes_one], autojump=False) as engine:
+        instance = await engine.create(takes_one)
+        if ends == "complete":
+            await instance.send_event("go", 1)
+        for n in (2, 3):
+            await instance.send_event("go", n)
+        if ends == "complete":
+            await instance.wait_for_status("waiting")
+            await engine.clock.advance("1 second")
+            assert await instance.result() == [1]
+        else:
+            await instance.pause()
+            await instance.terminate()
+        with pytest.raises(InvalidState):
+            await instance.send_event("more", 4)
+        if crashes:
+            await engine.crash()
+        seen = []
+        for _ in range(3):
+            await instance.restart()
+            await instance.wait_for_status("waiting")
+            await engine.clock.advance("1 second")
+            seen.append(await instance.result())
+            if crashes:
+                await engine.crash()
+        assert seen == [[1 if ends == "complete" else 2]] * 3
+        await instance.delete()
+        again = await engine.create(takes_one, id=instance.id)
+        await again.wait_for_status("waiting")
+
+
 async def test_l6_from_a_step_what_began_before_it_is_kept_and_so_are_keys():
     async with open_test_engine(workflows=[line]) as engine:
         instance = await ended(engine, line)

@@ -11,6 +11,7 @@ use stepwell_core::erasure::restarted;
 use stepwell_core::large::{named, LargeKey, MARK};
 use stepwell_core::letter::{Address, Letter, Message};
 use stepwell_core::lifecycle::Status;
+use stepwell_core::store::known::Need;
 use stepwell_core::store::{Op, Restart, Store};
 use store_cases::*;
 
@@ -98,10 +99,12 @@ fn loose(store: &dyn Store, limit: u32) -> BTreeSet<LargeKey> {
 
 /// Which are named by anything that can be seen.
 fn seen(store: &mut dyn Store) -> BTreeSet<LargeKey> {
-    let events = recovered(store).events;
     let mut reader = store.reader().unwrap();
-    let mut all: Vec<Option<Box<[u8]>>> = events.into_iter().map(|it| it.1.payload).collect();
+    let mut all: Vec<Option<Box<[u8]>>> = Vec::new();
     for no in 1..60 {
+        let known = store.look(Need::Events(no).into()).unwrap();
+        let events = known.events(no).unwrap().iter();
+        all.extend(events.map(|it| it.payload.clone()));
         let own = reader.payloads(no).unwrap();
         all.extend([own.params, own.result]);
         let history = reader.history(no).unwrap();

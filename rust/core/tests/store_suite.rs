@@ -26,7 +26,7 @@ suite!(
     histories_of_instances_that_step_in_turn_do_not_mix,
     d3_histories_survive_a_crash_whether_heads_were_persisted_or_not,
     a_change_of_state_is_stored_whole,
-    a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids,
+    a_final_instance_keeps_no_waits_but_its_dedup_ids_and_what_nobody_took,
     l4_a_pause_is_as_old_as_when_it_was_asked_for_and_deadlines_can_be_moved,
     l8_how_far_undoing_is_is_kept_until_a_restart,
     e3_a_closed_wait_is_gone_and_closing_it_again_is_no_error,
@@ -354,7 +354,7 @@ fn a_change_of_state_is_stored_whole(place: &mut dyn Place) {
     );
 }
 
-fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn Place) {
+fn a_final_instance_keeps_no_waits_but_its_dedup_ids_and_what_nobody_took(place: &mut dyn Place) {
     let mut store = place.open();
     let _ = store
         .commit(&[
@@ -375,6 +375,8 @@ fn a_final_instance_keeps_no_waits_or_events_but_its_dedup_ids(place: &mut dyn P
     let mut reader = store.reader().unwrap();
     assert_eq!(reader.waits(1).unwrap(), []);
     assert_eq!(reader.history(1).unwrap().len(), 1);
+    let known = store.look(Need::Events(1).into()).unwrap();
+    assert_eq!(known.events(1).unwrap(), [event(1)], "for a restart (E4)");
     // It takes no more. What it was sent is known after its end, also when it is started again
     // (E4).
     let late = [

@@ -163,11 +163,15 @@ impl Core {
     /// store.
     pub(super) fn missing_to_restart(&self, no: InstanceNo) -> Needs {
         let mut missing = Needs::default();
-        Self::needs_to_restart(no, &mut |it| {
+        let mut say = |it: Need<'_>| {
             if !self.batch.known.has(it) {
                 missing.add(it);
             }
-        });
+        };
+        Self::needs_to_restart(no, &mut say);
+        if !self.live.contains_key(&no) {
+            say(Need::Events(no));
+        }
         missing
     }
 

@@ -24,6 +24,7 @@ use crate::queue::{Class, Entry};
 use crate::rewind::{self, From, No, Plan};
 use crate::store::known::Damaged;
 use crate::store::{Op, Restart, Row};
+use crate::wait::Event;
 
 impl Core {
     /// Restarts an instance, whatever state it is in. Returns false if it has to wait for the next
@@ -77,7 +78,9 @@ impl Core {
             return None;
         }
         if row.status.is_final() {
-            self.revive(&row, key);
+            let events = self.batch.known.events(no).map(<[Event]>::to_vec);
+            let events = self.or_refuse(ticket, events)?;
+            self.revive(&row, key, events);
         } else {
             self.summon(no);
         }
@@ -99,13 +102,16 @@ impl Core {
         Ok((row.clone(), self.batch.known.history(no)?.to_vec()))
     }
 
-    /// One that had ended is in memory again, in its state.
-    fn revive(&mut self, row: &Row, key: Key) {
+    /// One that had ended is in memory again, in its state, with the events that nobody took (E4).
+    fn revive(&mut self, row: &Row, key: Key, events: Vec<Event>) {
         let workflow = self.workflow(&row.namespace, &row.workflow);
         let version = self.versions.number(workflow, &row.version);
         let mut live = Live::new(key, row.incarnation, (workflow, version), row.priority);
         (live.status, live.counted) = (row.status, row.status);
         live.class = Class::Woken;
+        for event in events {
+            live.mailbox.keep(event);
+        }
         self.registry.announce(key, row.no, row.status);
         self.live.insert(row.no, Box::new(live));
     }

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Error, Expired, Expiry, Row};
 use crate::history::{Record, Stored};
 use crate::ids::{InstanceNo, Key, Micros, Seq};
-use crate::wait::Approval;
+use crate::wait::{Approval, Event};
 
 /// One thing that has to be known.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,8 @@ pub enum Need<'n> {
     History(InstanceNo),
     /// The instances that this one called.
     Called(InstanceNo),
+    /// The events that no wait of this instance has taken yet.
+    Events(InstanceNo),
     /// What the call with this id was answered.
     Call(&'n [u8]),
 }
@@ -55,6 +57,7 @@ pub struct Needs {
     takings: FxHashSet<InstanceNo>,
     histories: FxHashSet<InstanceNo>,
     called: FxHashSet<InstanceNo>,
+    events: FxHashSet<InstanceNo>,
     calls: FxHashSet<Box<[u8]>>,
     /// Instances that are to go.
     pub expired: Option<Expiry>,
@@ -80,6 +83,9 @@ impl Needs {
             }
             Need::Called(no) => {
                 self.called.insert(no);
+            }
+            Need::Events(no) => {
+                self.events.insert(no);
             }
             Need::Call(id) => {
                 self.calls.insert(id.into());
@@ -116,6 +122,7 @@ impl Needs {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        self.events.extend(others.events);
         self.calls.extend(others.calls);
         self.expired = self.expired.take().or(others.expired);
     }
@@ -130,6 +137,7 @@ impl Needs {
             && self.takings.is_empty()
             && self.histories.is_empty()
             && self.called.is_empty()
+            && self.events.is_empty()
             && self.calls.is_empty()
             && self.expired.is_none()
     }
@@ -169,6 +177,7 @@ pub struct Known {
     takings: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     histories: FxHashMap<InstanceNo, Legible<Vec<Stored>>>,
     called: FxHashMap<InstanceNo, Legible<Vec<Row>>>,
+    events: FxHashMap<InstanceNo, Legible<Vec<Event>>>,
     calls: FxHashMap<Box<[u8]>, Legible<Option<CallAnswer>>>,
     expired: Leaving,
 }
@@ -207,6 +216,7 @@ impl Known {
             Need::Takings(no) => self.takings.contains_key(&no),
             Need::History(no) => self.histories.contains_key(&no),
             Need::Called(no) => self.called.contains_key(&no),
+            Need::Events(no) => self.events.contains_key(&no),
             Need::Call(id) => self.calls.contains_key(id),
         }
     }
@@ -227,6 +237,7 @@ impl Known {
             Need::Takings(no) => matches!(self.takings.get(&no), Some(Err(_))),
             Need::History(no) => matches!(self.histories.get(&no), Some(Err(_))),
             Need::Called(no) => matches!(self.called.get(&no), Some(Err(_))),
+            Need::Events(no) => matches!(self.events.get(&no), Some(Err(_))),
             Need::Call(id) => matches!(self.calls.get(id), Some(Err(_))),
         }
     }
@@ -299,6 +310,15 @@ impl Known {
         rows.as_deref().map_err(Clone::clone)
     }
 
+    /// Returns the events that no wait of an instance has taken yet, oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn events(&self, no: InstanceNo) -> Legible<&[Event]> {
+        let events = self.events.get(&no).expect(ASKED);
+        events.as_deref().map_err(Clone::clone)
+    }
+
     /// Returns what a call was answered; none if it was not.
     ///
     /// # Errors
@@ -322,6 +342,7 @@ impl Known {
         self.takings.extend(others.takings);
         self.histories.extend(others.histories);
         self.called.extend(others.called);
+        self.events.extend(others.events);
         self.calls.extend(others.calls);
         if !others.expired.rows.is_empty() || others.expired.next.is_some() {
             self.expired = others.expired;
@@ -342,6 +363,8 @@ pub(super) trait Shelf {
     fn history(&mut self, no: InstanceNo) -> Result<Vec<Stored>, Error>;
     /// The instances that this one called, in order of number.
     fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error>;
+    /// The events that no wait of this instance has taken yet, oldest first.
+    fn events(&mut self, no: InstanceNo) -> Result<Vec<Event>, Error>;
     /// What the call with this id was answered.
     fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error>;
     /// The instances that are to go.
@@ -391,6 +414,10 @@ pub(super) fn look(needs: Needs, from: &mut dyn Shelf) -> Result<Known, Error> {
     for no in needs.called {
         let rows = answer(from.called(no))?;
         known.called.insert(no, rows);
+    }
+    for no in needs.events {
+        let events = answer(from.events(no))?;
+        known.events.insert(no, events);
     }
     for id in needs.calls {
         let found = answer(from.call(&id))?;

@@ -121,7 +121,10 @@ impl Store for MemoryStore {
             into.wait(*no, wait.clone());
         }
         for ((no, _), event) in &model.events {
-            into.event(*no, event.clone());
+            let instance = model.instances.get(no);
+            if instance.is_none_or(|it| !it.row.status.is_final()) {
+                into.event(*no, event.clone());
+            }
         }
         Ok(())
     }

@@ -290,7 +290,6 @@ impl Truth {
                 self.unqueue(no);
                 if to.status.is_final() {
                     let it = self.all.get_mut(&no).expect("it is there");
-                    it.events.clear();
                     it.place = None;
                 }
             }

@@ -503,7 +503,6 @@ impl Model {
         instance.payloads.result.clone_from(&to.payload);
         if to.status.is_final() {
             self.waits.retain(|(of, _), _| *of != no);
-            self.events.retain(|(of, _), _| *of != no);
         }
         Outcome::Done(0)
     }

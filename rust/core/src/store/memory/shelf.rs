@@ -3,10 +3,10 @@
 use super::model::{Instance, Model};
 use super::moment::Moment;
 use crate::history::{Record, Stored};
-use crate::ids::{InstanceNo, Micros, Seq};
+use crate::ids::{EventId, InstanceNo, Micros, Seq};
 use crate::store::known::Shelf;
 use crate::store::{Error, Expired, Expiry, Reader, Row};
-use crate::wait::Approval;
+use crate::wait::{Approval, Event};
 
 /// The records as one look finds them.
 pub(super) struct Shelved<'m> {
@@ -53,6 +53,11 @@ impl Shelf for Shelved<'_> {
         let rows = self.moment.0.instances.values().map(|it| &it.row);
         let called = rows.filter(|it| it.called && it.parent == Some(no));
         Ok(called.cloned().collect())
+    }
+
+    fn events(&mut self, no: InstanceNo) -> Result<Vec<Event>, Error> {
+        let mine = self.moment.0.events.range((no, 0)..=(no, EventId::MAX));
+        Ok(mine.map(|(_, it)| it.clone()).collect())
     }
 
     fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error> {

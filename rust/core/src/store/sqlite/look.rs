@@ -16,7 +16,7 @@ use crate::history::{Record, Stored};
 use crate::ids::{InstanceNo, Seq};
 use crate::store::known::Shelf;
 use crate::store::{Error, Expired, Expiry, Row};
-use crate::wait::Approval;
+use crate::wait::{Approval, Event};
 
 pub(super) struct LookUp<'c> {
     conn: &'c Connection,
@@ -116,6 +116,10 @@ impl Shelf for LookUp<'_> {
     fn called(&mut self, no: InstanceNo) -> Result<Vec<Row>, Error> {
         let rows = read::called(self.conn, self.names, no);
         self.told(rows)
+    }
+
+    fn events(&mut self, no: InstanceNo) -> Result<Vec<Event>, Error> {
+        self.told(read::events(self.conn, no))
     }
 
     fn call(&mut self, id: &[u8]) -> Result<Option<Box<[u8]>>, Error> {

@@ -20,7 +20,7 @@ use crate::limits::AUDIT_READ;
 use crate::ranges::Domain;
 use crate::store::known::Damaged;
 use crate::store::{ApprovalFilter, ApprovalPage, Bucket, Delivery, Ended, Failed, Payloads, Row};
-use crate::wait::{Approval, ApprovalStatus, Wait};
+use crate::wait::{Approval, ApprovalStatus, Event, Wait};
 
 /// Records between two looks at the clock.
 pub(super) const LOOK_EVERY: usize = 64;
@@ -289,6 +289,18 @@ pub(super) fn unlisted(conn: &Connection, names: &Names) -> Result<Vec<i64>> {
 pub(super) fn seen(conn: &Connection, no: InstanceNo, dedup: &str) -> Result<bool> {
     let mut found = conn.prepare_cached("SELECT 1 FROM seen WHERE no = ? AND dedup = ?")?;
     Ok(found.exists(params![no as i64, dedup])?)
+}
+
+/// Returns the events kept for an instance, oldest first.
+pub(super) fn events(conn: &Connection, no: InstanceNo) -> Result<Vec<Event>> {
+    let sql = format!("SELECT {} FROM event WHERE no = ? ORDER BY id", rows::EVENT);
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut found = look.query([no as i64])?;
+    let mut kept = Vec::new();
+    while let Some(row) = found.next()? {
+        kept.push(rows::event(row)?.1);
+    }
+    Ok(kept)
 }
 
 /// Returns the types of the events kept for an instance, and how many of each. Of one that is

@@ -206,8 +206,11 @@ fn rest(conn: &Connection, into: &mut dyn Recovery, damage: &mut Vec<Damage>) ->
             Err(fault) => return Err(fault),
         }
     }
+    // What is kept of those that have ended is for a restart, which asks for it.
     let mut scan = conn.prepare(&format!(
-        "SELECT {} FROM event ORDER BY no, id",
+        "SELECT {} FROM event WHERE coalesce( \
+            (SELECT status FROM instance WHERE instance.no = event.no), 0) NOT IN (6, 7, 8) \
+        ORDER BY no, id",
         rows::EVENT
     ))?;
     let mut found = scan.query([])?;

@@ -483,10 +483,9 @@ impl<'c> Writing<'c> {
             None => self.run(Sql::ClearResult, [no as i64])?,
         };
         if is_final {
-            // Which events it got stays known: one that is sent again is no other one (E4).
-            for sql in [Sql::CloseAll, Sql::TakeAll] {
-                let _ = self.run(sql, [no as i64])?;
-            }
+            // Which events it got stays known: one that is sent again is no other one; and those
+            // that nobody took are there for a restart (E4).
+            let _ = self.run(Sql::CloseAll, [no as i64])?;
         }
         // Only what runs is worth remembering: 2,000,000 that wait must not be in memory here.
         if running {
